@@ -1,0 +1,42 @@
+//! What can go wrong between a data set and a batch.
+
+/// Why a sample or a batch could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum DataError {
+    /// A value of the configuration that no data can follow.
+    #[error("`{key}`: expected {expected}, found {found}")]
+    Config { key: &'static str, expected: String, found: String },
+    /// The last incomplete batch is dropped, so an epoch of this set would have no step at all.
+    #[error(
+        "the training split has {images} images, fewer than one batch: expected at least \
+         `data.batch_size` = {batch_size}"
+    )]
+    FewerThanABatch { images: usize, batch_size: usize },
+    #[error("sample {index} was asked of a split of {len} images")]
+    Index { index: usize, len: usize },
+    /// A synthetic scene could not hold the objects it must.
+    #[error(
+        "{split} scene {index}: only {placed} objects fit into {size} x {size} pixels, \
+         `data.synthetic.min_objects` asks for {wanted}; lower it or raise `data.synthetic.scene_size`"
+    )]
+    Crowded { split: &'static str, index: usize, placed: usize, wanted: usize, size: usize },
+    /// A panic while a batch was made, in a worker or inline.
+    #[error("making batch {step} panicked: {message}")]
+    Panicked { step: u64, message: String },
+    /// A worker went away without an answer.
+    #[error("the loader worker that makes batch {step} ended without it")]
+    WorkerLost { step: u64 },
+    #[error("cannot start a loader worker: {0}")]
+    Thread(#[from] std::io::Error),
+}
+
+impl DataError {
+    /// A configuration error whose found value prints itself.
+    pub(crate) fn config(
+        key: &'static str,
+        expected: impl Into<String>,
+        found: impl std::fmt::Display,
+    ) -> Self {
+        Self::Config { key, expected: expected.into(), found: found.to_string() }
+    }
+}

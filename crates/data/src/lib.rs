@@ -1,0 +1,20 @@
+//! Data sets, transforms, Dense O2O and the deterministic loader. Nothing here knows of tensors.
+
+pub mod batches;
+pub mod dataset;
+pub mod draws;
+pub mod error;
+pub mod loader;
+pub mod policy;
+mod rotation;
+pub mod sample;
+pub mod synthetic;
+pub mod transforms;
+
+pub use batches::Batches;
+pub use dataset::{Dataset, Splits, Truth, TruthObject, open};
+pub use draws::Draws;
+pub use error::DataError;
+pub use loader::{EvalLoader, TrainLoader};
+pub use policy::Policy;
+pub use sample::{Batch, Image, Sample, Target};

@@ -1,0 +1,30 @@
+//! The planner, the ledger and the executor of this machine.
+//!
+//! [`plan::make`] says what is done and what is missing, [`execute::execute`] trains what is
+//! missing in worker processes, [`work`] is what such a process does, and everything that happened
+//! is a line of a [`ledger`]. A run may be killed at any moment; the same command goes on.
+
+pub mod clock;
+pub mod cost;
+pub mod device;
+pub mod differences;
+pub mod error;
+pub mod execute;
+pub mod history;
+pub mod ledger;
+pub mod lock;
+pub mod plan;
+pub mod protocol;
+pub mod record;
+#[cfg(test)]
+mod samples;
+pub mod shelf;
+pub mod trainer;
+pub mod why;
+pub mod work;
+pub mod worker;
+
+pub use device::DeviceChoice;
+pub use error::LabError;
+pub use ledger::Ledger;
+pub use plan::{Cell, Plan, Setting, State};

@@ -1,0 +1,45 @@
+//! The way from an order to the training loop.
+
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+
+use deim_train::events::Event;
+use deim_train::run::{Ending, Job};
+
+use crate::device::DeviceChoice;
+use crate::protocol::Order;
+use crate::work::Trained;
+
+/// Trains the cell of an order; see [`crate::work::Train`].
+pub fn train(
+    order: &Order,
+    folder: &Path,
+    stop: &AtomicBool,
+    observe: &mut dyn FnMut(&Event),
+) -> Result<Trained, String> {
+    let device: DeviceChoice = order.device.parse().map_err(|error| format!("{error}"))?;
+    let splits = deim_data::open(&order.config.data).map_err(|error| error.to_string())?;
+    let manifest = splits.manifest();
+    if manifest != order.manifest {
+        return Err(format!(
+            "the data set changed since the plan was made: expected manifest {}, found {manifest}",
+            order.manifest
+        ));
+    }
+    let job = Job {
+        config: &order.config,
+        seed: order.seed,
+        cell: &order.cell,
+        device: device.open().map_err(|error| error.to_string())?,
+        directory: folder,
+        // A process with one core to itself makes its batches between its steps.
+        workers: order.threads / 2,
+        stop,
+        splits: &splits,
+    };
+    match deim_train::run::run(&job, observe) {
+        Ok(Ending::Finished(summary)) => Ok(Trained::Finished(Box::new(summary))),
+        Ok(Ending::Stopped) => Ok(Trained::Stopped),
+        Err(error) => Err(error.to_string()),
+    }
+}

@@ -1,0 +1,51 @@
+//! A detector: backbone, encoder, decoder.
+
+use burn::module::Module;
+use burn::tensor::{Device, Tensor};
+use deim_spec::Config;
+
+use crate::backbone::PResNet;
+use crate::decoder::Decoder;
+use crate::encoder::HybridEncoder;
+use crate::init;
+use crate::outputs::{DenoisingQueries, Outputs, Prediction};
+
+/// A detector of the RT-DETRv2 family.
+#[derive(Module, Debug)]
+pub struct Detector {
+    backbone: PResNet,
+    encoder: HybridEncoder,
+    decoder: Decoder,
+}
+
+impl Detector {
+    /// A detector with freshly drawn weights: the same for the same seed, on every device.
+    pub fn new(config: &Config, classes: usize, seed: u64, device: &Device) -> Self {
+        let model = &config.model;
+        let channels = PResNet::channels(&model.backbone);
+        let detector = Self {
+            backbone: PResNet::new(&model.backbone, device),
+            encoder: HybridEncoder::new(&model.encoder, channels, device),
+            decoder: Decoder::new(model, classes, config.denoising.queries > 0, device),
+        };
+        init::draw(detector, model, seed)
+    }
+
+    /// Matching queries for images of this height and width: small images have fewer tokens than the
+    /// configured queries.
+    pub fn queries(&self, [height, width]: [usize; 2]) -> usize {
+        let tokens: usize = [8, 16, 32].iter().map(|stride| (height / stride) * (width / stride)).sum();
+        self.decoder.queries.min(tokens)
+    }
+
+    /// Training. `images`: `[batch, 3, h, w]` in `[0, 1]`, sides multiples of 32.
+    pub fn forward(&self, images: Tensor<4>, denoising: Option<&DenoisingQueries>) -> Outputs {
+        let levels = self.encoder.forward(self.backbone.forward(images));
+        self.decoder.forward(levels, denoising)
+    }
+
+    /// Inference: logits `[batch, queries, classes]` and boxes of the last layer.
+    pub fn infer(&self, images: Tensor<4>) -> Prediction {
+        self.decoder.infer(self.encoder.forward(self.backbone.forward(images)))
+    }
+}

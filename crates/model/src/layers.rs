@@ -1,0 +1,181 @@
+//! The building blocks that every part of a detector shares.
+//!
+//! Field names are the official module names and weights have PyTorch's shapes, so a parameter's path
+//! here is its name in an official checkpoint. Values come later, from `init` or from a file.
+
+use burn::module::{Module, Param, RunningState};
+use burn::tensor::module::{conv2d, linear};
+use burn::tensor::ops::ConvOptions;
+use burn::tensor::{Device, Tensor};
+pub use deim_ops::Activation;
+use deim_ops::{batch_norm_inference, batch_norm_train};
+
+/// The momentum and epsilon of every official batch norm.
+const MOMENTUM: f64 = 0.1;
+const EPSILON: f32 = 1e-5;
+
+fn zeros<const D: usize>(shape: [usize; D], device: &Device) -> Param<Tensor<D>> {
+    Param::from_tensor(Tensor::zeros(shape, device))
+}
+
+fn ones<const D: usize>(shape: [usize; D], device: &Device) -> Param<Tensor<D>> {
+    Param::from_tensor(Tensor::ones(shape, device))
+}
+
+/// A convolution without bias.
+#[derive(Module, Debug)]
+pub struct Conv {
+    /// `[out, in, kernel, kernel]`
+    weight: Param<Tensor<4>>,
+    stride: usize,
+}
+
+impl Conv {
+    fn new(from: usize, to: usize, kernel: usize, stride: usize, device: &Device) -> Self {
+        Self { weight: zeros([to, from, kernel, kernel], device), stride }
+    }
+
+    /// `[batch, in, h, w] -> [batch, out, h / stride, w / stride]`
+    fn forward(&self, input: Tensor<4>) -> Tensor<4> {
+        let weight = self.weight.val();
+        let padding = (weight.dims()[2] - 1) / 2;
+        let options = ConvOptions::new([self.stride; 2], [padding; 2], [1, 1], 1);
+        conv2d(input, weight, None, options)
+    }
+}
+
+/// Batch normalisation with PyTorch's running statistics.
+#[derive(Module, Debug)]
+pub struct BatchNorm {
+    weight: Param<Tensor<1>>,
+    bias: Param<Tensor<1>>,
+    running_mean: RunningState<Tensor<1>>,
+    running_var: RunningState<Tensor<1>>,
+}
+
+impl BatchNorm {
+    fn new(channels: usize, device: &Device) -> Self {
+        let plain = device.clone().inner();
+        Self {
+            weight: ones([channels], device),
+            bias: zeros([channels], device),
+            running_mean: RunningState::new(Tensor::zeros([channels], &plain)),
+            running_var: RunningState::new(Tensor::ones([channels], &plain)),
+        }
+    }
+
+    /// Trains on an autodiff device and uses the running statistics elsewhere.
+    fn forward(&self, input: Tensor<4>, activation: Activation) -> Tensor<4> {
+        let (weight, bias) = (self.weight.val(), self.bias.val());
+        if !input.device().is_autodiff() {
+            let (mean, variance) = (self.running_mean.value(), self.running_var.value());
+            return batch_norm_inference(input, weight, bias, mean, variance, EPSILON, activation);
+        }
+        let [batch, _, height, width] = input.dims();
+        let count = (batch * height * width) as f64;
+        let batch = batch_norm_train(input, weight, bias, EPSILON, activation);
+        track(&self.running_mean, batch.mean);
+        // PyTorch keeps the unbiased variance, Burn the biased one.
+        track(&self.running_var, batch.variance.mul_scalar(count / (count - 1.0).max(1.0)));
+        batch.output
+    }
+}
+
+/// One step of a running statistic.
+fn track(running: &RunningState<Tensor<1>>, batch: Tensor<1>) {
+    let old = running.value_sync();
+    running.update(old.mul_scalar(1.0 - MOMENTUM) + batch.mul_scalar(MOMENTUM));
+    // An update only shows after a synchronisation; visitors must see it at once.
+    running.value_sync();
+}
+
+/// Convolution, batch norm, activation: the official `ConvNormLayer`.
+#[derive(Module, Debug)]
+pub struct ConvNorm {
+    conv: Conv,
+    norm: BatchNorm,
+    #[module(skip)]
+    activation: Activation,
+}
+
+impl ConvNorm {
+    pub fn new(
+        [from, to]: [usize; 2],
+        kernel: usize,
+        stride: usize,
+        activation: Activation,
+        device: &Device,
+    ) -> Self {
+        let conv = Conv::new(from, to, kernel, stride, device);
+        Self { conv, norm: BatchNorm::new(to, device), activation }
+    }
+
+    pub fn forward(&self, input: Tensor<4>) -> Tensor<4> {
+        self.norm.forward(self.conv.forward(input), self.activation)
+    }
+}
+
+/// A linear map with bias.
+#[derive(Module, Debug)]
+pub struct Linear {
+    /// `[out, in]`, as PyTorch stores it.
+    weight: Param<Tensor<2>>,
+    bias: Param<Tensor<1>>,
+}
+
+impl Linear {
+    pub fn new(from: usize, to: usize, device: &Device) -> Self {
+        Self { weight: zeros([to, from], device), bias: zeros([to], device) }
+    }
+
+    /// `[.., in] -> [.., out]`
+    pub fn forward<const D: usize>(&self, input: Tensor<D>) -> Tensor<D> {
+        linear(input, self.weight.val().transpose(), Some(self.bias.val()))
+    }
+}
+
+/// Layer normalisation over the last axis.
+#[derive(Module, Debug)]
+pub struct LayerNorm {
+    weight: Param<Tensor<1>>,
+    bias: Param<Tensor<1>>,
+}
+
+impl LayerNorm {
+    pub fn new(channels: usize, device: &Device) -> Self {
+        Self { weight: ones([channels], device), bias: zeros([channels], device) }
+    }
+
+    pub fn forward<const D: usize>(&self, input: Tensor<D>) -> Tensor<D> {
+        burn::tensor::module::layer_norm(
+            input,
+            self.weight.val(),
+            Some(self.bias.val()),
+            f64::from(EPSILON),
+        )
+    }
+}
+
+/// Linear layers with an activation between them.
+#[derive(Module, Debug)]
+pub struct Mlp {
+    layers: Vec<Linear>,
+    #[module(skip)]
+    activation: Activation,
+}
+
+impl Mlp {
+    /// `widths`: of the input, of every hidden layer, of the output.
+    pub fn new(widths: &[usize], activation: Activation, device: &Device) -> Self {
+        let layers = widths.windows(2).map(|pair| Linear::new(pair[0], pair[1], device)).collect();
+        Self { layers, activation }
+    }
+
+    pub fn forward<const D: usize>(&self, input: Tensor<D>) -> Tensor<D> {
+        let last = self.layers.len() - 1;
+        self.layers.iter().enumerate().fold(input, |hidden, (index, layer)| {
+            let output = layer.forward(hidden);
+            if index < last { self.activation.apply(output) } else { output }
+        })
+    }
+}

@@ -1,0 +1,125 @@
+//! The element-wise updates of a training step, each one pass over memory on the CPU.
+
+use burn::tensor::{Tensor, TensorData};
+use rayon::prelude::*;
+
+use crate::flex;
+
+/// The constants of one AdamW step of one parameter (PyTorch's form, decoupled weight decay).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct AdamW {
+    pub learning_rate: f64,
+    pub weight_decay: f64,
+    pub beta1: f64,
+    pub beta2: f64,
+    pub eps: f64,
+    /// Counted from 1.
+    pub step: u64,
+}
+
+impl AdamW {
+    /// Updates a flat parameter and its two moments. `clip` `[1]` scales the gradient first.
+    pub fn update(
+        &self,
+        [parameter, gradient, mean, square]: [Tensor<1>; 4],
+        clip: Tensor<1>,
+    ) -> [Tensor<1>; 3] {
+        let correction1 = 1.0 - self.beta1.powf(self.step as f64);
+        let correction2 = 1.0 - self.beta2.powf(self.step as f64);
+        let keep = 1.0 - self.learning_rate * self.weight_decay;
+        let rate = self.learning_rate / correction1;
+        if !flex::serves(&parameter.device()) {
+            let gradient = gradient * clip;
+            let mean = mean * self.beta1 + gradient.clone() * (1.0 - self.beta1);
+            let square = square * self.beta2 + gradient.square() * (1.0 - self.beta2);
+            let denominator = square.clone().sqrt() / correction2.sqrt() + self.eps;
+            let parameter = parameter * keep - mean.clone() * rate / denominator;
+            return [parameter, mean, square];
+        }
+        let device = parameter.device();
+        let clip = clip.into_scalar::<f32>();
+        let [mut parameter, gradient, mut mean, mut square] =
+            [parameter, gradient, mean, square].map(values);
+        let (beta1, beta2, eps) = (self.beta1 as f32, self.beta2 as f32, self.eps as f32);
+        let (new1, new2) = ((1.0 - self.beta1) as f32, (1.0 - self.beta2) as f32);
+        let (keep, rate) = (keep as f32, rate as f32);
+        let root = 1.0 / correction2.sqrt() as f32;
+        const PART: usize = 1 << 14;
+        let parts = parameter
+            .par_chunks_mut(PART)
+            .zip(gradient.par_chunks(PART))
+            .zip(mean.par_chunks_mut(PART).zip(square.par_chunks_mut(PART)));
+        flex::for_each(gradient.len(), parts, |((parameter, gradient), (mean, square))| {
+            let values = parameter.iter_mut().zip(gradient).zip(mean.iter_mut().zip(square));
+            for ((parameter, gradient), (mean, square)) in values {
+                let gradient = gradient * clip;
+                *mean = *mean * beta1 + gradient * new1;
+                *square = *square * beta2 + gradient * gradient * new2;
+                *parameter = *parameter * keep - rate * *mean / (square.sqrt() * root + eps);
+            }
+        });
+        [parameter, mean, square].map(|values| {
+            let count = values.len();
+            Tensor::from_data(TensorData::new(values, [count]), &device)
+        })
+    }
+}
+
+/// `average * decay + current * (1 - decay)`, the step of a moving average.
+pub fn blend(average: Tensor<1>, current: Tensor<1>, decay: f64) -> Tensor<1> {
+    let device = average.device();
+    if !flex::serves(&device) {
+        return average * decay + current * (1.0 - decay);
+    }
+    let (mut average, current) = (values(average), values(current));
+    let (old, new) = (decay as f32, (1.0 - decay) as f32);
+    for (average, current) in average.iter_mut().zip(&current) {
+        *average = *average * old + current * new;
+    }
+    let count = average.len();
+    Tensor::from_data(TensorData::new(average, [count]), &device)
+}
+
+/// The values of a float32 tensor; moved, not copied, if nothing else holds them.
+fn values(tensor: Tensor<1>) -> Vec<f32> {
+    tensor.into_data().into_vec().expect("float32 parameters")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::tensor::Device;
+
+    #[test]
+    fn a_first_step_moves_by_the_learning_rate_against_the_sign_of_the_gradient() {
+        let device = Device::flex();
+        let tensor = |values: [f32; 3]| Tensor::<1>::from_floats(values, &device);
+        let adam = AdamW {
+            learning_rate: 0.01,
+            weight_decay: 0.1,
+            beta1: 0.9,
+            beta2: 0.999,
+            eps: 1e-8,
+            step: 1,
+        };
+        let [parameter, mean, square] = adam.update(
+            [tensor([1.0, -2.0, 3.0]), tensor([0.5, -4.0, 0.0]), tensor([0.0; 3]), tensor([0.0; 3])],
+            Tensor::from_floats([0.5], &device),
+        );
+        let parameter: Vec<f32> = values(parameter);
+        for (value, expected) in parameter.iter().zip([0.999 - 0.01, -1.998 + 0.01, 2.997]) {
+            assert!((value - expected).abs() < 1e-6, "{value} is not {expected}");
+        }
+        assert_eq!(values(mean), [0.025, -0.2, 0.0]);
+        assert!((values(square)[1] - 0.004).abs() < 1e-9);
+    }
+
+    #[test]
+    fn blending_keeps_the_share_of_the_decay() {
+        let device = Device::flex();
+        let average = Tensor::<1>::from_floats([1.0, 0.0], &device);
+        let current = Tensor::<1>::from_floats([0.0, 1.0], &device);
+        let blended = values(blend(average, current, 0.75));
+        assert_eq!(blended, [0.75, 0.25]);
+    }
+}

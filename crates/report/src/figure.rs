@@ -1,0 +1,237 @@
+//! `figure.svg`: every row's seeds, mean and interval, its paired difference to the reference row,
+//! the verdict, and the paper's values on a scale of their own.
+//!
+//! Readable in grey: what is measured is filled, what the paper printed is hollow, and nothing is
+//! told by colour.
+
+use plotters::prelude::*;
+
+use crate::axis::Axis;
+use crate::canvas::{GREY, Ink, LARGE, SHADE, Sheet, WIDTH, sheet, text, text_width, units, wrap};
+use crate::error::Error;
+use crate::panel::{AXIS, Panel, ROW};
+use crate::study::{Against, Study};
+
+/// Space around and between the parts, in CSS pixels.
+const MARGIN: f64 = 10.0;
+const PADDING: f64 = 4.0;
+const GAP: f64 = 18.0;
+const LINE: f64 = 17.0;
+const PAPER: f64 = 112.0;
+
+const TITLE: Ink = Ink::small().size(LARGE).bold();
+const HEAD: Ink = Ink::small().bold();
+const CAPTION: Ink = Ink::small().color(GREY);
+
+/// Left and right end of a column, in CSS pixels.
+type Sides = [f64; 2];
+
+/// Where everything stands, in CSS pixels.
+struct Layout {
+    /// Left edge of each axis's labels.
+    labels: Vec<f64>,
+    measured: Sides,
+    difference: Sides,
+    verdict: Sides,
+    paper: Option<Sides>,
+    title: Vec<String>,
+    /// Heads of the columns: where, which lines, and whether they are centred.
+    heads: Vec<(Sides, Vec<String>, bool)>,
+    /// Top of the first row and bottom of the last.
+    rows: [f64; 2],
+    caption: Vec<String>,
+    height: f64,
+}
+
+/// Draws the figure as an SVG document.
+pub fn figure(study: &Study) -> Result<String, Error> {
+    let layout = Layout::new(study);
+    sheet(layout.height, |root| {
+        stripes(root, study, &layout)?;
+        words(root, study, &layout)?;
+        measured(root, study, &layout)?;
+        differences(root, study, &layout)?;
+        layout.paper.map_or(Ok(()), |sides| printed(root, study, &layout, sides))
+    })
+}
+
+impl Layout {
+    fn new(study: &Study) -> Self {
+        let widest = |words: &mut dyn Iterator<Item = &str>, ink: Ink| {
+            words.map(|word| text_width(word, ink)).fold(0.0, f64::max)
+        };
+        let mut labels = Vec::new();
+        let mut left = MARGIN + PADDING;
+        for (at, name) in study.names.iter().enumerate() {
+            labels.push(left);
+            let values =
+                widest(&mut study.rows.iter().map(|row| row.labels[at].as_str()), Ink::small());
+            left += values.max(text_width(name, HEAD)) + GAP;
+        }
+        let mut right = WIDTH - MARGIN - PADDING;
+        let has_paper = study.rows.iter().any(|row| row.paper.is_some());
+        let paper = has_paper.then_some([right - PAPER, right]);
+        if has_paper {
+            right -= PAPER + GAP;
+        }
+        let words: Vec<String> = study.rows.iter().map(|row| row.against.word()).collect();
+        let words = widest(&mut words.iter().map(String::as_str), HEAD);
+        let verdict = [right - words.max(text_width("verdict", HEAD)), right];
+        // Seeds and intervals need a little more room than the differences.
+        let middle = left + (verdict[0] - 2.0 * GAP - left) * 0.54;
+        let measured = [left, middle];
+        let difference = [middle + GAP, verdict[0] - GAP];
+
+        let head = |sides: Sides, words: &str, centred: bool| {
+            (sides, wrap(words, sides[1] - sides[0], HEAD), centred)
+        };
+        let mut heads = vec![
+            head(measured, &format!("measured: {}", study.data_name), true),
+            head(difference, "difference to reference", true),
+            (verdict, vec!["verdict".to_owned()], false),
+        ];
+        heads.extend(paper.map(|sides| head(sides, "paper's values", true)));
+        heads.extend(
+            labels.iter().zip(&study.names).map(|(x, name)| ([*x, *x], vec![name.clone()], false)),
+        );
+        let lines = heads.iter().map(|(_, lines, _)| lines.len()).max().unwrap_or(1);
+        let title = wrap(&study.question, WIDTH - 2.0 * MARGIN, TITLE);
+        let caption = wrap(&caption(study), WIDTH - 2.0 * MARGIN, CAPTION);
+        let top = MARGIN + title.len() as f64 * (LINE + 2.0) + 8.0 + lines as f64 * LINE + 4.0;
+        let bottom = top + study.rows.len() as f64 * ROW;
+        let height = bottom + AXIS + 6.0 + caption.len() as f64 * LINE + MARGIN;
+        let rows = [top, bottom];
+        Self { labels, measured, difference, verdict, paper, title, heads, rows, caption, height }
+    }
+
+    /// The middle of a row.
+    fn middle(&self, row: usize) -> f64 {
+        self.rows[0] + (row as f64 + 0.5) * ROW
+    }
+}
+
+/// A pale stripe behind every second row leads the eye from label to value.
+fn stripes(root: &Sheet<'_>, study: &Study, layout: &Layout) -> Result<(), Error> {
+    (0..study.rows.len()).step_by(2).try_for_each(|row| {
+        let top = layout.rows[0] + row as f64 * ROW;
+        let corners = [(units(MARGIN), units(top)), (units(WIDTH - MARGIN), units(top + ROW))];
+        root.draw(&Rectangle::new(corners, SHADE.filled())).map_err(Error::drawing)
+    })
+}
+
+/// Everything that is text and not an axis.
+fn words(root: &Sheet<'_>, study: &Study, layout: &Layout) -> Result<(), Error> {
+    for (at, line) in layout.title.iter().enumerate() {
+        text(root, line, MARGIN, MARGIN + 8.0 + at as f64 * (LINE + 2.0), TITLE)?;
+    }
+    for ([left, right], lines, centred) in &layout.heads {
+        for (at, line) in lines.iter().rev().enumerate() {
+            let y = layout.rows[0] - 4.0 - (at as f64 + 0.5) * LINE;
+            match centred {
+                true => text(root, line, (left + right) / 2.0, y, HEAD.centred())?,
+                false => text(root, line, *left, y, HEAD)?,
+            }
+        }
+    }
+    for (at, row) in study.rows.iter().enumerate() {
+        let y = layout.middle(at);
+        for (label, x) in row.labels.iter().zip(&layout.labels) {
+            text(root, label, *x, y, Ink::small())?;
+        }
+        let ink = if row.against.is_decided() { HEAD } else { Ink::small() };
+        text(root, &row.against.word(), layout.verdict[0], y, ink)?;
+    }
+    let first = layout.height - MARGIN - (layout.caption.len() as f64 - 0.5) * LINE;
+    for (at, line) in layout.caption.iter().enumerate() {
+        text(root, line, MARGIN, first + at as f64 * LINE, CAPTION)?;
+    }
+    Ok(())
+}
+
+fn percent(value: f64) -> f64 {
+    value * 100.0
+}
+
+/// AP of every seed, its mean and the mean's interval.
+fn measured(root: &Sheet<'_>, study: &Study, layout: &Layout) -> Result<(), Error> {
+    let shown = study.rows.iter().flat_map(|row| {
+        let seeds = row.cells.iter().filter_map(|cell| cell.ap);
+        seeds.chain(row.interval.into_iter().flatten()).map(percent)
+    });
+    let axis = Axis::around(shown, 4);
+    let panel = Panel::new(root, layout.rows, layout.measured, &axis, "AP (%)")?;
+    for (at, row) in study.rows.iter().enumerate() {
+        let y = layout.middle(at);
+        let Some(mean) = row.ap.mean else {
+            panel.remark("no finished cell", y)?;
+            continue;
+        };
+        for ap in row.cells.iter().filter_map(|cell| cell.ap) {
+            panel.seed(percent(ap), y + 8.0)?;
+        }
+        panel.estimate(percent(mean), row.interval.map(|ends| ends.map(percent)), y - 2.0)?;
+    }
+    Ok(())
+}
+
+/// The mean paired difference to the reference row and its interval.
+fn differences(root: &Sheet<'_>, study: &Study, layout: &Layout) -> Result<(), Error> {
+    let compared: Vec<_> = study
+        .rows
+        .iter()
+        .enumerate()
+        .filter_map(|(at, row)| match &row.against {
+            Against::Compared(comparison) => Some((at, comparison)),
+            Against::Reference => None,
+        })
+        .collect();
+    let ends = compared.iter().flat_map(|(_, comparison)| {
+        comparison.difference.into_iter().chain(comparison.interval.into_iter().flatten())
+    });
+    let axis = Axis::around(ends.chain([0.0]).map(percent), 4);
+    let panel = Panel::new(root, layout.rows, layout.difference, &axis, "AP (points), paired")?;
+    panel.guide(0.0)?;
+    for (at, comparison) in compared {
+        let Some(difference) = comparison.difference else { continue };
+        let interval = comparison.interval.map(|ends| ends.map(percent));
+        panel.estimate(percent(difference), interval, layout.middle(at))?;
+    }
+    Ok(())
+}
+
+/// The paper's values as hollow diamonds on a scale of their own.
+fn printed(root: &Sheet<'_>, study: &Study, layout: &Layout, sides: Sides) -> Result<(), Error> {
+    let axis = Axis::around(study.rows.iter().filter_map(|row| row.paper), 2);
+    let panel = Panel::new(root, layout.rows, sides, &axis, "AP (%), own scale")?;
+    for (at, row) in study.rows.iter().enumerate() {
+        let y = layout.middle(at);
+        match row.paper {
+            Some(ap) => panel.printed(ap, y)?,
+            None => panel.remark("no such row", y)?,
+        }
+    }
+    Ok(())
+}
+
+fn caption(study: &Study) -> String {
+    let bars = match study.rows.iter().any(|row| row.interval.is_some()) {
+        true => "bars: 95 % intervals; ",
+        false => "",
+    };
+    let mut caption = format!(
+        "Large dots: means over {}; {bars}small dots: seeds. Differences are paired by seed; the reference is {}. \
+         Measured on {}, scale {}.",
+        study.seed_counts(),
+        study.reference_label(),
+        study.data_name,
+        study.scale
+    );
+    if study.missing() > 0 {
+        let (missing, planned) = (study.missing(), study.planned());
+        caption.push_str(&format!(" Incomplete: {missing} of {planned} cells are missing."));
+    }
+    if let Some(paper) = &study.paper {
+        caption.push_str(&format!(" Hollow, from the paper: {paper}."));
+    }
+    caption
+}

@@ -1,0 +1,193 @@
+//! Ledgers as polars frames: one row a planned cell, one row an epoch of it.
+//!
+//! Lines are matched with the plan by cell id alone. What the plan does not know is counted as
+//! stale, what it expects and nobody finished stays null; neither can reach a number.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use deim_eval::Metrics;
+use deim_lab::record::{Finished, Line, Provenance, Record};
+use polars::prelude::*;
+
+use crate::error::Error;
+
+/// A cell that the experiment asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cell {
+    /// Index of the experiment's row it belongs to.
+    pub row: usize,
+    pub seed: u64,
+    pub id: String,
+}
+
+/// The metrics of a finished cell, by the name of their column.
+pub const METRICS: [(&str, fn(&Metrics) -> Option<f64>); 12] = [
+    ("ap", |metrics| metrics.ap),
+    ("ap50", |metrics| metrics.ap50),
+    ("ap75", |metrics| metrics.ap75),
+    ("ap_small", |metrics| metrics.ap_small),
+    ("ap_medium", |metrics| metrics.ap_medium),
+    ("ap_large", |metrics| metrics.ap_large),
+    ("ar1", |metrics| metrics.ar1),
+    ("ar10", |metrics| metrics.ar10),
+    ("ar100", |metrics| metrics.ar100),
+    ("ar_small", |metrics| metrics.ar_small),
+    ("ar_medium", |metrics| metrics.ar_medium),
+    ("ar_large", |metrics| metrics.ar_large),
+];
+
+/// Columns that are averaged over seeds besides the metrics.
+pub const OTHERS: [&str; 4] = ["best_ap", "best_epoch", "seconds", "steps"];
+
+/// What the ledgers hold about the plan.
+pub struct Frames {
+    /// `row, seed, cell`, then the metrics and [`OTHERS`]: null where the cell is not finished.
+    /// Sorted by row and seed.
+    pub cells: DataFrame,
+    /// `row, seed, epoch, ap` of the finished cells' evaluated epochs. Sorted in that order.
+    pub epochs: DataFrame,
+    /// Where each finished cell came from.
+    pub origins: BTreeMap<String, Provenance>,
+    /// Finished cells that the plan does not know.
+    pub stale: usize,
+    /// Planned cells that finished twice with different numbers; the first line counts.
+    pub contradicted: Vec<String>,
+}
+
+/// Reads the lines of one or more ledgers, in order.
+pub fn read(plan: &[Cell], lines: &[Line]) -> Result<Frames, Error> {
+    let planned: BTreeSet<&str> = plan.iter().map(|cell| cell.id.as_str()).collect();
+    let mut finished: BTreeMap<&str, &Finished> = BTreeMap::new();
+    let mut contradicted = BTreeSet::new();
+    let mut stale = BTreeSet::new();
+    for line in lines {
+        let Record::Finished(result) = &line.record else { continue };
+        if !planned.contains(line.cell.as_str()) {
+            stale.insert(line.cell.as_str());
+            continue;
+        }
+        let first = finished.entry(&line.cell).or_insert(result);
+        if first.summary != result.summary {
+            contradicted.insert(line.cell.clone());
+        }
+    }
+    Ok(Frames {
+        cells: cells(plan, &finished)?,
+        epochs: epochs(plan, &finished, lines)?,
+        origins: origins(&finished, lines)?,
+        stale: stale.len(),
+        contradicted: contradicted.into_iter().collect(),
+    })
+}
+
+/// Mean, sample standard deviation, smallest, largest and count over the seeds of each row, in
+/// columns `NAME_mean`, `NAME_std`, ... A row without finished cells has count 0 and nulls.
+pub fn over_seeds(cells: &DataFrame) -> Result<DataFrame, Error> {
+    let columns = METRICS.iter().map(|(name, _)| *name).chain(OTHERS);
+    let spread = columns.flat_map(|name| {
+        [
+            col(name).mean().alias(format!("{name}_mean")),
+            col(name).std(1).alias(format!("{name}_std")),
+            col(name).min().alias(format!("{name}_min")),
+            col(name).max().alias(format!("{name}_max")),
+            col(name).count().alias(format!("{name}_count")),
+        ]
+    });
+    let grouped =
+        cells.clone().lazy().group_by_stable([col("row")]).agg(spread.collect::<Vec<_>>());
+    Ok(grouped.sort(["row"], SortMultipleOptions::default()).collect()?)
+}
+
+/// Mean, smallest, largest and count over the seeds of each row and epoch.
+pub fn over_seeds_by_epoch(epochs: &DataFrame) -> Result<DataFrame, Error> {
+    let grouped = epochs.clone().lazy().group_by_stable([col("row"), col("epoch")]).agg([
+        col("ap").mean().alias("ap_mean"),
+        col("ap").min().alias("ap_min"),
+        col("ap").max().alias("ap_max"),
+        col("ap").count().alias("ap_count"),
+    ]);
+    Ok(grouped.sort(["row", "epoch"], SortMultipleOptions::default()).collect()?)
+}
+
+fn cells(plan: &[Cell], finished: &BTreeMap<&str, &Finished>) -> Result<DataFrame, Error> {
+    let results: Vec<&Finished> = finished.values().copied().collect();
+    let mut columns =
+        vec![Column::new("cell".into(), finished.keys().copied().collect::<Vec<_>>())];
+    for (name, metric) in METRICS {
+        let values: Vec<Option<f64>> =
+            results.iter().map(|result| metric(&result.summary.last)).collect();
+        columns.push(Column::new(name.into(), values));
+    }
+    let number = |value: fn(&Finished) -> Option<f64>| -> Vec<Option<f64>> {
+        results.iter().map(|result| value(result)).collect()
+    };
+    columns.extend([
+        Column::new("best_ap".into(), number(|result| result.summary.best.ap)),
+        Column::new("best_epoch".into(), number(|result| Some(result.summary.best_epoch.into()))),
+        Column::new("seconds".into(), number(|result| Some(result.seconds))),
+        Column::new("steps".into(), number(|result| Some(result.summary.steps as f64))),
+    ]);
+    let results = DataFrame::new(finished.len(), columns)?;
+    let joined = planned(plan)?
+        .join(results.lazy(), [col("cell")], [col("cell")], JoinArgs::new(JoinType::Left))
+        .sort(["row", "seed"], SortMultipleOptions::default());
+    Ok(joined.collect()?)
+}
+
+/// Epochs of finished cells. A resumed cell may have written an epoch twice; the later line is the
+/// one that its result follows from.
+fn epochs(
+    plan: &[Cell],
+    finished: &BTreeMap<&str, &Finished>,
+    lines: &[Line],
+) -> Result<DataFrame, Error> {
+    let mut evaluated: BTreeMap<(&str, u32), Option<f64>> = BTreeMap::new();
+    for line in lines {
+        if let (Record::Epoch(epoch), true) =
+            (&line.record, finished.contains_key(line.cell.as_str()))
+            && let Some(metrics) = &epoch.metrics
+        {
+            evaluated.insert((&line.cell, epoch.epoch), metrics.ap);
+        }
+    }
+    let frame = df!(
+        "cell" => evaluated.keys().map(|(cell, _)| *cell).collect::<Vec<_>>(),
+        "epoch" => evaluated.keys().map(|(_, epoch)| *epoch).collect::<Vec<_>>(),
+        "ap" => evaluated.values().copied().collect::<Vec<_>>(),
+    )?;
+    let joined = frame
+        .lazy()
+        .join(planned(plan)?, [col("cell")], [col("cell")], JoinArgs::new(JoinType::Inner))
+        .sort(["row", "seed", "epoch"], SortMultipleOptions::default());
+    Ok(joined.collect()?)
+}
+
+/// The last process that worked on each finished cell.
+fn origins(
+    finished: &BTreeMap<&str, &Finished>,
+    lines: &[Line],
+) -> Result<BTreeMap<String, Provenance>, Error> {
+    let mut origins = BTreeMap::new();
+    for line in lines {
+        if let Record::Started(origin) = &line.record
+            && finished.contains_key(line.cell.as_str())
+        {
+            origins.insert(line.cell.clone(), (**origin).clone());
+        }
+    }
+    match finished.keys().find(|cell| !origins.contains_key(**cell)) {
+        Some(cell) => Err(Error::Nothing(format!(
+            "the ledger says that cell {cell} is finished, but not who started it: a line is lost"
+        ))),
+        None => Ok(origins),
+    }
+}
+
+fn planned(plan: &[Cell]) -> Result<LazyFrame, Error> {
+    let frame = df!(
+        "row" => plan.iter().map(|cell| cell.row as u32).collect::<Vec<_>>(),
+        "seed" => plan.iter().map(|cell| cell.seed).collect::<Vec<_>>(),
+        "cell" => plan.iter().map(|cell| cell.id.as_str()).collect::<Vec<_>>(),
+    )?;
+    Ok(frame.lazy())
+}

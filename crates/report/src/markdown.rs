@@ -1,0 +1,178 @@
+//! `table.md`: what a reader of the repository sees.
+
+use std::fmt::Write;
+
+use crate::number::{
+    exact, interval_percent, list, minutes, percent, percent_or_dash, short, signed_percent,
+};
+use crate::study::{Against, Row, Study};
+
+/// The whole page: the question, the answer, the table, and everything the numbers depend on.
+pub fn page(study: &Study) -> String {
+    let mut page = String::new();
+    // Writing to a String cannot fail.
+    let _ = writeln!(page, "# {}\n\n{}\n\n**{}**\n", study.title, study.question, study.verdict());
+    table(&mut page, study);
+    page.push('\n');
+    for note in notes(study) {
+        let _ = writeln!(page, "- {note}");
+    }
+    cells(&mut page, study);
+    let _ = writeln!(page, "\nMade by\n\n```\n{}\n```", study.command());
+    page
+}
+
+fn table(page: &mut String, study: &Study) {
+    let mut head: Vec<String> = study.names.clone();
+    head.extend(["AP ± std", "seeds", "AP50", "AP75", "APs", "APm", "APl"].map(str::to_owned));
+    head.push(format!("AP against {} [95 %]", study.reference_label()));
+    head.extend(
+        ["verdict", "p: t / sign", "detectable", "best epoch's AP", "min / cell"]
+            .map(str::to_owned),
+    );
+    head.extend(study.paper.iter().map(|paper| format!("*paper's AP ({paper})*")));
+    let _ = writeln!(page, "| {} |", head.join(" | "));
+    let rule = (0..head.len()).map(|at| if at < study.names.len() { ":--" } else { "--:" });
+    let _ = writeln!(page, "|{}|", rule.collect::<Vec<_>>().join("|"));
+    for row in &study.rows {
+        let _ = writeln!(page, "| {} |", line(study, row).join(" | "));
+    }
+}
+
+fn line(study: &Study, row: &Row) -> Vec<String> {
+    let mut line: Vec<String> = row.labels.iter().map(|label| label.replace('|', "\\|")).collect();
+    let emphasis = if row.against.is_better() { "**" } else { "" };
+    line.push(format!("{emphasis}{}{emphasis}", mean_and_spread(row)));
+    line.push(seeds(row));
+    line.extend(
+        ["ap50", "ap75", "ap_small", "ap_medium", "ap_large"]
+            .map(|name| percent_or_dash(row.mean(name))),
+    );
+    match &row.against {
+        Against::Reference => line.extend(["reference", "", "", ""].map(str::to_owned)),
+        Against::Compared(comparison) => {
+            let difference = comparison.difference.map(signed_percent).unwrap_or("-".to_owned());
+            let interval = comparison.interval.map(interval_percent);
+            line.push(
+                [Some(difference), interval].into_iter().flatten().collect::<Vec<_>>().join(" "),
+            );
+            let bold = if row.against.is_decided() { "**" } else { "" };
+            line.push(format!("{bold}{}{bold}", comparison.verdict));
+            let p = |p: Option<f64>| p.map_or_else(|| "-".to_owned(), |p| format!("{p:.3}"));
+            line.push(format!("{} / {}", p(comparison.t_test_holm), p(comparison.sign_flip)));
+            line.push(percent_or_dash(comparison.detectable));
+        }
+    }
+    line.push(percent_or_dash(row.mean("best_ap")));
+    line.push(row.mean("seconds").map_or_else(|| "-".to_owned(), minutes));
+    if study.paper.is_some() {
+        line.push(row.paper.map_or_else(|| "-".to_owned(), |ap| format!("*{ap:.1}*")));
+    }
+    line
+}
+
+/// "31.4 ± 0.8", or what keeps it from being known.
+pub fn mean_and_spread(row: &Row) -> String {
+    match (row.mean("ap"), row.ap.deviation) {
+        (Some(mean), Some(deviation)) => format!("{} ± {}", percent(mean), percent(deviation)),
+        (Some(mean), None) => percent(mean),
+        (None, _) => "missing".to_owned(),
+    }
+}
+
+/// "3", or "2 of 3" where cells are missing.
+pub fn seeds(row: &Row) -> String {
+    match row.missing() {
+        0 => row.cells.len().to_string(),
+        missing => format!("{} of {}", row.cells.len() - missing, row.cells.len()),
+    }
+}
+
+/// What is wrong with the table.
+pub fn warnings(study: &Study) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let (missing, planned) = (study.missing(), study.planned());
+    if missing > 0 {
+        warnings.push(format!("incomplete: {missing} of {planned} cells are missing"));
+    }
+    if study.stale > 0 {
+        let what = if study.stale == 1 { "cell belongs" } else { "cells belong" };
+        warnings.push(format!(
+            "stale: {} finished {what} to another spec, data set, numerics version or device class; not used",
+            study.stale
+        ));
+    }
+    if !study.contradicted.is_empty() {
+        let ids: Vec<&str> = study.contradicted.iter().map(|id| short(id)).collect();
+        warnings.push(format!(
+            "contradicted: finished twice with different numbers, of which the first are shown: {}",
+            list(&ids)
+        ));
+    }
+    if study.devices.len() > 1 {
+        warnings.push(format!("mixed: the cells ran on {} devices", study.devices.len()));
+    }
+    warnings
+}
+
+/// What the numbers depend on, after what is wrong with them.
+fn notes(study: &Study) -> Vec<String> {
+    let mut notes: Vec<String> =
+        warnings(study).into_iter().map(|warning| format!("**{warning}**")).collect();
+    notes.push(format!("measured: {}", study.data.join("; ")));
+    notes.push(format!("budget: {}", study.budget.join("; ")));
+    let seeds: Vec<String> = study.seeds().iter().map(u64::to_string).collect();
+    notes.push(format!("seeds: {}", seeds.join(", ")));
+    notes.push(format!(
+        "device: {} ({}); numerics version {}; {}; scale {}",
+        study.devices.join(", "),
+        study.device_class,
+        study.numerics,
+        study.programs.join(", "),
+        study.scale
+    ));
+    for (from, cells) in &study.reused {
+        let noun = if *cells == 1 { "cell is" } else { "cells are" };
+        notes.push(format!("{cells} {noun} the same as in {from} and were trained there"));
+    }
+    notes.push(
+        "AP in percent over IoU 0.50:0.95, of the averaged weights after the last epoch; the best epoch's AP is chosen \
+         on the same validation images and is shown for comparison only"
+            .to_owned(),
+    );
+    notes.push(format!(
+        "±: sample standard deviation over seeds; differences are paired by seed, with Student's 95 % interval; the \
+         verdict is the paired t test at {} after Holm's correction over the rows; the exact sign-flip test beside it \
+         assumes less and cannot fall below 2 / 2^seeds; detectable: the true difference that would be found in 80 % \
+         of repetitions, before the correction",
+        exact(deim_eval::paired::LEVEL)
+    ));
+    if let Some(paper) = &study.paper {
+        notes.push(format!(
+            "*paper's AP* ({paper}) comes from another data set, model and budget: compare the order and the sign, \
+             never the level"
+        ));
+    }
+    for row in &study.rows {
+        if let Some(doubt) = &row.doubt {
+            notes
+                .push(format!("the paper's AP of {} is doubted: {doubt}", row.label(&study.names)));
+        }
+    }
+    notes
+}
+
+fn cells(page: &mut String, study: &Study) {
+    let _ = writeln!(page, "\nCells, by seed\n");
+    for row in &study.rows {
+        let ids: Vec<String> = row
+            .cells
+            .iter()
+            .map(|cell| {
+                let missing = if cell.ap.is_none() { " (missing)" } else { "" };
+                format!("{}: `{}`{missing}", cell.seed, short(&cell.id))
+            })
+            .collect();
+        let _ = writeln!(page, "- {}: {}", row.label(&study.names), ids.join(", "));
+    }
+}

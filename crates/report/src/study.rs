@@ -1,0 +1,275 @@
+//! What every table and figure shows, as plain values.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use deim_eval::paired::{Comparison, Verdict};
+
+use crate::number::{interval_percent, list, percent, signed_percent};
+
+/// The answer to an experiment's question, as far as the ledger has it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Study {
+    pub name: String,
+    pub title: String,
+    pub question: String,
+    pub scale: String,
+    /// What varies: the axes' full keys.
+    pub keys: Vec<String>,
+    /// The same, as short as tells them apart.
+    pub names: Vec<String>,
+    pub rows: Vec<Row>,
+    /// Index of the row that the others are compared with.
+    pub reference: usize,
+    /// What the paper's values were measured on; none without such values.
+    pub paper: Option<String>,
+    /// The data sets, usually one.
+    pub data: Vec<String>,
+    /// The data sets in two words, for figures.
+    pub data_name: String,
+    /// Epochs, steps and images, one entry for each distinct budget.
+    pub budget: Vec<String>,
+    pub device_class: String,
+    pub devices: Vec<String>,
+    /// Versions of the program that computed.
+    pub programs: Vec<String>,
+    pub numerics: u32,
+    /// How many cells were trained for another experiment, by its `NAME/SCALE`.
+    pub reused: BTreeMap<String, usize>,
+    /// Finished cells of the ledger that are not of this study.
+    pub stale: usize,
+    /// Cells that finished twice with different numbers.
+    pub contradicted: Vec<String>,
+}
+
+/// One setting of the axes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Row {
+    /// Its value on each axis, in the order of the keys.
+    pub labels: Vec<String>,
+    pub cells: Vec<CellResult>,
+    /// AP over seeds.
+    pub ap: Spread,
+    /// Every averaged number over seeds, by its column's name.
+    pub spreads: BTreeMap<&'static str, Spread>,
+    /// 95 % interval of the mean AP (Student); none below two seeds.
+    pub interval: Option<[f64; 2]>,
+    pub against: Against,
+    /// The paper's AP, in percent.
+    pub paper: Option<f64>,
+    /// Why the paper's number is doubted, where it is.
+    pub doubt: Option<String>,
+    /// AP over epochs.
+    pub curve: Vec<CurvePoint>,
+}
+
+/// A planned cell and, where it is finished, its AP.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CellResult {
+    pub seed: u64,
+    pub id: String,
+    pub ap: Option<f64>,
+}
+
+/// A number over the seeds of a row.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Spread {
+    pub count: usize,
+    pub mean: Option<f64>,
+    /// Sample standard deviation; none below two values.
+    pub deviation: Option<f64>,
+    pub smallest: Option<f64>,
+    pub largest: Option<f64>,
+}
+
+/// A row's relation to the reference row.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Against {
+    Reference,
+    Compared(Comparison),
+}
+
+/// AP after an epoch, over the seeds that evaluated it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct CurvePoint {
+    /// Epochs trained so far: the first epoch is 1.
+    pub epoch: u32,
+    pub mean: f64,
+    pub smallest: f64,
+    pub largest: f64,
+}
+
+impl Against {
+    pub fn verdict(&self) -> Option<Verdict> {
+        match self {
+            Self::Reference => None,
+            Self::Compared(comparison) => Some(comparison.verdict),
+        }
+    }
+
+    pub fn is_better(&self) -> bool {
+        self.verdict() == Some(Verdict::Better)
+    }
+
+    /// Whether the seeds allow to say better or worse.
+    pub fn is_decided(&self) -> bool {
+        self.verdict().is_some_and(|verdict| verdict != Verdict::CannotTell)
+    }
+
+    /// What stands in the verdict's column.
+    pub fn word(&self) -> String {
+        self.verdict().map_or_else(|| "reference".to_owned(), |verdict| verdict.to_string())
+    }
+}
+
+impl Row {
+    pub fn spread(&self, name: &str) -> Spread {
+        self.spreads.get(name).copied().unwrap_or_default()
+    }
+
+    pub fn mean(&self, name: &str) -> Option<f64> {
+        self.spread(name).mean
+    }
+
+    pub fn missing(&self) -> usize {
+        self.cells.iter().filter(|cell| cell.ap.is_none()).count()
+    }
+
+    /// "gamma 1.5", "mosaic 0.5, mixup 0"; a value in words needs no name: "Dense O2O".
+    pub fn label(&self, names: &[String]) -> String {
+        let settings = names.iter().zip(&self.labels).map(|(name, label)| {
+            let needs_name = label.parse::<f64>().is_ok() || label.parse::<bool>().is_ok();
+            if needs_name { format!("{name} {label}") } else { label.clone() }
+        });
+        settings.collect::<Vec<_>>().join(", ")
+    }
+}
+
+impl Study {
+    pub fn planned(&self) -> usize {
+        self.rows.iter().map(|row| row.cells.len()).sum()
+    }
+
+    pub fn missing(&self) -> usize {
+        self.rows.iter().map(Row::missing).sum()
+    }
+
+    /// The seeds of the study, finished or not.
+    pub fn seeds(&self) -> BTreeSet<u64> {
+        self.rows.iter().flat_map(|row| row.cells.iter().map(|cell| cell.seed)).collect()
+    }
+
+    /// "5 seeds", "1 seed", "2 to 3 seeds": how many finished in each row that has any.
+    pub fn seed_counts(&self) -> String {
+        let counts = self.rows.iter().map(|row| row.cells.len() - row.missing());
+        let counts: BTreeSet<usize> = counts.filter(|count| *count > 0).collect();
+        match (counts.first(), counts.last()) {
+            (Some(1), Some(1)) => "1 seed".to_owned(),
+            (Some(least), Some(most)) if least == most => format!("{most} seeds"),
+            (Some(least), Some(most)) => format!("{least} to {most} seeds"),
+            _ => "no seed".to_owned(),
+        }
+    }
+
+    pub fn reference_label(&self) -> String {
+        self.rows[self.reference].label(&self.names)
+    }
+
+    /// The command that makes every number of the study again.
+    pub fn command(&self) -> String {
+        let device = match self.device_class.as_str() {
+            "cpu" => String::new(),
+            class => format!(" --device {class}"),
+        };
+        format!(
+            "cargo run --release -- ablation {} --scale {} --seeds {}{device}",
+            self.name,
+            self.scale,
+            self.seeds().len()
+        )
+    }
+
+    /// The experiment's answer in one sentence.
+    pub fn verdict(&self) -> String {
+        let reference = self.reference_label();
+        let mut clauses = Vec::new();
+        for (verdict, word) in [(Verdict::Better, "better"), (Verdict::Worse, "worse")] {
+            let rows: Vec<String> = self.compared(verdict).map(|row| self.finding(row)).collect();
+            if !rows.is_empty() {
+                clauses.push(format!("{word} than {reference}: {}", list(&rows)));
+            }
+        }
+        let undecided: Vec<&Row> = self.compared(Verdict::CannotTell).collect();
+        if !undecided.is_empty() {
+            let who = if clauses.is_empty() {
+                "no row can be told from".to_owned()
+            } else {
+                let labels: Vec<String> =
+                    undecided.iter().map(|row| row.label(&self.names)).collect();
+                format!("cannot tell {} from", list(&labels))
+            };
+            clauses.push(format!("{who} {reference}{}", sensitivity(&undecided)));
+        }
+        if clauses.is_empty() {
+            clauses.push("there is one row and nothing to compare it with".to_owned());
+        }
+        let sentence = format!("{}.", clauses.join("; "));
+        let mut characters = sentence.chars();
+        let first = characters.next().into_iter().flat_map(char::to_uppercase);
+        first.chain(characters).collect()
+    }
+
+    fn compared(&self, verdict: Verdict) -> impl Iterator<Item = &Row> {
+        self.rows.iter().filter(move |row| row.against.verdict() == Some(verdict))
+    }
+
+    /// "gamma 1.8 (+0.9 AP, 95 % interval [+0.2, +1.6])".
+    fn finding(&self, row: &Row) -> String {
+        let label = row.label(&self.names);
+        match &row.against {
+            Against::Compared(Comparison {
+                difference: Some(difference),
+                interval: Some(interval),
+                ..
+            }) => format!(
+                "{label} ({} AP, 95 % interval {})",
+                signed_percent(*difference),
+                interval_percent(*interval)
+            ),
+            _ => label,
+        }
+    }
+}
+
+/// How large a difference would have been seen, and with how many seeds.
+fn sensitivity(rows: &[&Row]) -> String {
+    let comparisons: Vec<&Comparison> = rows
+        .iter()
+        .filter_map(|row| match &row.against {
+            Against::Compared(comparison) => Some(comparison),
+            Against::Reference => None,
+        })
+        .collect();
+    let seeds = comparisons.iter().map(|comparison| comparison.seeds);
+    let counts = match (seeds.clone().min().unwrap_or(0), seeds.max().unwrap_or(0)) {
+        (_, 0) => return " without a common seed".to_owned(),
+        (1, 1) => return " with one seed".to_owned(),
+        (least, most) if least == most => format!(" with {most} seeds"),
+        (least, most) => format!(" with {least} to {most} common seeds"),
+    };
+    let detectable: Vec<f64> =
+        comparisons.iter().filter_map(|comparison| comparison.detectable).collect();
+    let least = detectable.iter().copied().fold(f64::INFINITY, f64::min);
+    let most = detectable.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    match (percent(least), percent(most)) {
+        _ if detectable.is_empty() => counts,
+        (least, most) if least == most => {
+            format!(
+                "{counts} (a true difference of {most} AP would be found in 80 % of repetitions)"
+            )
+        }
+        (least, most) => format!(
+            "{counts} (a true difference of {least} to {most} AP, depending on the row, would be found in 80 % of \
+             repetitions)"
+        ),
+    }
+}

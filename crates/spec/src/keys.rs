@@ -1,0 +1,140 @@
+//! Every configuration key with its meaning and its default, from the types of `config.rs`.
+
+use serde_json::Value;
+
+use crate::config::Config;
+use crate::error::nearest;
+
+/// One configuration key that holds a value rather than a table.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Key {
+    /// For example `loss.gamma`.
+    pub path: String,
+    /// The doc comment of the field.
+    pub meaning: String,
+    /// The built-in default as TOML; `absent` if there is none.
+    pub default: String,
+}
+
+/// All keys, in alphabetical order of their paths.
+pub fn all() -> Vec<Key> {
+    let schema = schemars::schema_for!(Config).to_value();
+    let defaults = as_json(&Config::default());
+    let mut keys = Vec::new();
+    walk(&schema, &schema, "", &mut keys);
+    for key in &mut keys {
+        key.default = lookup(&defaults, &key.path).map_or_else(|| "absent".into(), label);
+    }
+    keys.sort_by(|a, b| a.path.cmp(&b.path));
+    keys
+}
+
+/// `; did you mean ...?` for a key that does not exist, if one is near.
+pub fn suggestion(written: &str) -> String {
+    let keys = all();
+    let paths: Vec<&str> = keys.iter().map(|key| key.path.as_str()).collect();
+    // Someone who leaves out the table means the key by its last name.
+    let last = paths.iter().find(|path| path.rsplit('.').next() == Some(written)).copied();
+    match last.or_else(|| nearest(written, &paths)) {
+        Some(path) => format!("; did you mean `{path}`?"),
+        None => String::new(),
+    }
+}
+
+fn walk(root: &Value, schema: &Value, prefix: &str, keys: &mut Vec<Key>) {
+    let Some(properties) = schema.get("properties").and_then(Value::as_object) else { return };
+    for (name, property) in properties {
+        let path = if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
+        let target = resolve(root, property);
+        if target.get("properties").is_some() {
+            walk(root, target, &path, keys);
+        } else {
+            let text = property.get("description").or_else(|| target.get("description"));
+            let meaning = text.and_then(Value::as_str).unwrap_or_default().replace('\n', " ");
+            keys.push(Key { path, meaning, default: String::new() });
+        }
+    }
+}
+
+/// Follows a reference into the schema's definitions.
+fn resolve<'a>(root: &'a Value, schema: &'a Value) -> &'a Value {
+    let target = schema.get("$ref").and_then(Value::as_str).and_then(|path| path.strip_prefix('#'));
+    target.and_then(|pointer| root.pointer(pointer)).unwrap_or(schema)
+}
+
+/// The configuration as JSON.
+pub(crate) fn as_json(config: &Config) -> Value {
+    serde_json::to_value(config).expect("a Config has string keys and no failing Serialize")
+}
+
+/// The value under a dotted path.
+pub(crate) fn lookup<'a>(config: &'a Value, path: &str) -> Option<&'a Value> {
+    path.split('.').try_fold(config, |value, segment| value.get(segment))
+}
+
+/// A value as it is printed in tables: the same however the spec spelled it.
+pub(crate) fn label(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+/// The dotted paths of a configuration that hold values rather than tables.
+pub(crate) fn leaf_paths(config: &Value) -> Vec<String> {
+    fn walk(value: &Value, prefix: &str, found: &mut Vec<String>) {
+        match value {
+            Value::Object(map) => {
+                for (name, inner) in map {
+                    let path =
+                        if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
+                    walk(inner, &path, found);
+                }
+            }
+            _ => found.push(prefix.to_owned()),
+        }
+    }
+    let mut found = Vec::new();
+    walk(config, "", &mut found);
+    found.sort();
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_key_is_explained() {
+        let unexplained: Vec<String> =
+            all().into_iter().filter(|key| key.meaning.is_empty()).map(|key| key.path).collect();
+        assert!(unexplained.is_empty(), "no doc comment: {unexplained:?}");
+    }
+
+    #[test]
+    fn keys_are_those_of_the_serialized_configuration() {
+        let mut config = Config::default();
+        config.loss.mal_alpha = Some(1.0);
+        config.schedule.flat_epoch = Some(1);
+        config.schedule.stop_epoch = Some(1);
+        let keys: Vec<String> = all().into_iter().map(|key| key.path).collect();
+        assert_eq!(keys, leaf_paths(&as_json(&config)));
+    }
+
+    #[test]
+    fn slips_are_recognised() {
+        assert_eq!(suggestion("loss.gama"), "; did you mean `loss.gamma`?");
+        assert_eq!(suggestion("mosaic"), "; did you mean `augment.mosaic`?");
+        assert_eq!(suggestion("nothing.like.it"), "");
+    }
+
+    #[test]
+    fn meaning_and_default_come_from_the_types() {
+        let keys = all();
+        let gamma = keys.iter().find(|key| key.path == "loss.gamma").expect("is a key");
+        assert_eq!(gamma.default, "1.5");
+        assert!(gamma.meaning.starts_with("Exponent"), "{}", gamma.meaning);
+        let flat = keys.iter().find(|key| key.path == "schedule.flat_epoch").expect("is a key");
+        assert_eq!(flat.default, "absent");
+    }
+}

@@ -1,0 +1,123 @@
+//! The experiments and schemas of this repository.
+
+use std::path::{Path, PathBuf};
+
+use deim_spec::survey::{self, Holds};
+use deim_spec::{Config, Experiment, Options, load, schema};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+fn experiment(name: &str) -> Experiment {
+    load(&root().join("experiments"), name, &Options::default())
+        .unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn row<'a>(experiment: &'a Experiment, title: &str) -> &'a Config {
+    let found = experiment.rows.iter().find(|row| row.title() == title);
+    &found.unwrap_or_else(|| panic!("no row {title} in {}", experiment.name)).config
+}
+
+#[test]
+fn every_file_below_experiments_is_sound() {
+    let directory = root().join("experiments");
+    let files = survey::everything(&directory).expect("a readable directory");
+    let mut kinds = [0, 0, 0];
+    for file in &files {
+        match survey::check(&directory, file).unwrap_or_else(|error| panic!("{error}")) {
+            Holds::Experiment(_) => kinds[0] += 1,
+            Holds::Part => kinds[1] += 1,
+            Holds::Paper(_) => kinds[2] += 1,
+        }
+    }
+    assert_eq!(kinds, [5, 5, 3], "experiments, parts and published tables of {files:?}");
+}
+
+/// Cells that several experiments ask for are trained once, so they have to be the same.
+#[test]
+fn experiments_share_their_common_cells() {
+    let [gamma, dense, components, losses, epochs] =
+        ["gamma", "dense-o2o", "components", "losses", "epochs"].map(experiment);
+    let deim = row(&gamma, "loss.gamma = 1.5");
+    assert_eq!(deim, row(&dense, "augment.mosaic = 0.5, augment.mixup = 0.5"));
+    assert_eq!(deim, row(&components, "ingredients = Dense O2O + MAL"));
+    assert_eq!(deim, row(&losses, "loss = MAL"));
+    assert_eq!(deim, row(&epochs, &format!("epochs = {}, recipe = DEIM", deim.epochs)));
+    assert_eq!(
+        row(&components, "ingredients = MAL"),
+        row(&dense, "augment.mosaic = 0.0, augment.mixup = 0.0"),
+    );
+    assert_eq!(row(&components, "ingredients = Dense O2O"), row(&losses, "loss = VFL"));
+}
+
+#[test]
+fn rows_of_components_differ_in_ingredients_alone() {
+    let components = experiment("components");
+    let mut stripped: Vec<Config> = components.rows.into_iter().map(|row| row.config).collect();
+    for config in &mut stripped {
+        (config.augment.mosaic, config.augment.mixup) = (0.0, 0.0);
+        config.loss = Default::default();
+    }
+    assert!(stripped.iter().all(|config| *config == stripped[0]));
+}
+
+#[test]
+fn half_budget_is_half_of_the_full_one() {
+    let epochs: Vec<u32> = experiment("epochs").rows.iter().map(|row| row.config.epochs).collect();
+    assert_eq!(epochs, [epochs[2] / 2, epochs[2] / 2, epochs[2], epochs[2]]);
+}
+
+#[test]
+fn published_numbers_stand_beside_their_rows() {
+    let published = |name: &str| -> Vec<Option<f64>> {
+        let experiment = experiment(name);
+        let paper = experiment.paper.expect("has a published table");
+        let ap = |row: &deim_spec::Row| paper.row_for(&row.settings).and_then(|row| row.ap);
+        experiment.rows.iter().map(ap).collect()
+    };
+    assert_eq!(published("gamma"), [52.2, 52.4, 52.1, 51.9].map(Some));
+    assert_eq!(published("dense-o2o"), [51.7, 51.5, 51.9, 52.5].map(Some));
+    assert_eq!(published("components"), [Some(53.4), Some(53.6), None, Some(53.9)]);
+}
+
+#[test]
+fn the_r50_part_is_the_built_in_model() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    std::fs::create_dir(directory.path().join("models")).expect("a directory");
+    let part = "models/rtdetrv2-r50.toml";
+    std::fs::copy(root().join("experiments").join(part), directory.path().join(part))
+        .expect("copy");
+    let text = format!("title = \"t\"\nquestion = \"q\"\nextends = [\"{part}\"]\n");
+    std::fs::write(directory.path().join("a.toml"), text).expect("a file");
+    let loaded = load(directory.path(), "a", &Options::default()).expect("sound");
+    assert_eq!(loaded.rows[0].config.model, Config::default().model);
+}
+
+#[test]
+fn schema_files_are_current() {
+    for (name, text) in schema::files() {
+        let committed =
+            std::fs::read_to_string(root().join("schema").join(name)).unwrap_or_default();
+        assert!(committed == text, "schema/{name} is not current: run `deim spec schema`");
+    }
+}
+
+#[test]
+fn schemas_know_what_the_loader_knows() {
+    let [experiment, part] = schema::files()
+        .into_iter()
+        .map(|(_, text)| serde_json::from_str::<serde_json::Value>(&text).expect("JSON"))
+        .collect::<Vec<_>>()
+        .try_into()
+        .expect("two files");
+    for (schema, pointer) in [(&experiment, ""), (&experiment, "/$defs/Scale"), (&part, "")] {
+        let keys = schema.pointer(&format!("{pointer}/properties")).expect("properties");
+        assert!(keys.get("extends").is_some() && keys.get("loss").is_some());
+        let closed = schema.pointer(&format!("{pointer}/additionalProperties"));
+        assert_eq!(closed, Some(&serde_json::Value::Bool(false)), "{pointer}");
+    }
+    assert_eq!(experiment["required"], serde_json::json!(["title", "question"]));
+    assert!(part.pointer("/properties/title").is_none());
+    assert!(experiment.pointer("/$defs/Loss/properties/gamma/description").is_some());
+}

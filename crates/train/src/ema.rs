@@ -1,0 +1,64 @@
+//! The exponential moving average of parameters and buffers (deim-facts 3.7).
+
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
+use burn::tensor::{Device, Tensor};
+use deim_model::Detector;
+use deim_ops::blend;
+use deim_spec::config;
+
+use crate::schedule::ema_decay;
+
+/// The averaged detector, on a device without gradients.
+pub struct Ema {
+    pub detector: Detector,
+    decay: f64,
+    warmups: u64,
+    /// Updates made so far; part of the state.
+    pub updates: u64,
+}
+
+impl Ema {
+    /// Starts from a detector's own values.
+    pub fn new(config: &config::Ema, detector: Detector) -> Self {
+        Self { detector, decay: config.decay, warmups: config.warmups, updates: 0 }
+    }
+
+    /// Moves every tensor towards the trained detector's.
+    pub fn update(&mut self, trained: &Detector) {
+        self.updates += 1;
+        let decay = ema_decay(self.decay, self.warmups, self.updates);
+        let mut current = Values(Vec::new());
+        trained.visit(&mut current);
+        let mut mapper = Mixer { current: current.0.into_iter(), decay };
+        // The modules are alike, so both walks meet the same tensors in the same order.
+        self.detector = self.detector.clone().map(&mut mapper);
+    }
+
+    pub fn device(&self) -> Device {
+        self.detector.devices().first().cloned().unwrap_or_else(Device::flex)
+    }
+}
+
+struct Values(Vec<Tensor<1>>);
+
+impl ModuleVisitor for Values {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let value = param.val().reshape([-1]);
+        self.0.push(if value.device().is_autodiff() { value.inner() } else { value });
+    }
+}
+
+struct Mixer {
+    current: std::vec::IntoIter<Tensor<1>>,
+    decay: f64,
+}
+
+impl ModuleMapper for Mixer {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let current = self.current.next().expect("two detectors of one configuration");
+        param.map(|average| {
+            let shape: [usize; D] = average.dims();
+            blend(average.reshape([-1]), current, self.decay).reshape(shape)
+        })
+    }
+}

@@ -1,0 +1,24 @@
+//! Matcher, losses, denoising, optimizer, schedule, EMA, the loop and its checkpoints.
+
+pub mod assignment;
+pub mod boxes;
+pub mod checkpoint;
+pub mod criterion;
+pub mod denoising;
+mod edge_terms;
+pub mod ema;
+pub mod evaluate;
+pub mod events;
+pub mod heads;
+pub mod losses;
+pub mod matcher;
+pub mod optimizer;
+pub mod run;
+pub mod schedule;
+pub mod simota;
+pub mod stages;
+pub mod union;
+
+/// Version of the numerics, part of every cell's id: raised by hand with every change of code that
+/// changes a number.
+pub const NUMERICS: u32 = 1;

@@ -1,0 +1,386 @@
+//! The training loop: one cell from its configuration and seed to its metrics.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use burn::tensor::Device;
+use deim_data::{Batch, DataError, Draws, EvalLoader, Splits, TrainLoader};
+use deim_eval::Metrics;
+use deim_model::weights::{self, WeightsError};
+use deim_model::Detector;
+use deim_spec::Config;
+
+use crate::checkpoint::{self, CheckpointError, EpochSums, State, Tensors};
+use crate::criterion::{Criterion, CriterionError};
+use crate::denoising;
+use crate::ema::Ema;
+use crate::evaluate::{EvaluateError, Evaluator, images};
+use crate::events::{EpochRecord, Event, Seconds, Summary};
+use crate::optimizer::Optimizer;
+use crate::schedule::FlatCosine;
+use crate::stages::{Action, File, StageRules, Stages};
+
+/// What to train, where, and how to stop it.
+pub struct Job<'a> {
+    pub config: &'a Config,
+    pub seed: u64,
+    /// The cell's id: only its own checkpoints are used.
+    pub cell: &'a str,
+    /// The device without gradients.
+    pub device: Device,
+    /// The cell's folder, for checkpoints and the final weights.
+    pub directory: &'a Path,
+    /// Threads that make batches; none makes them in the loop.
+    pub workers: usize,
+    /// Set from elsewhere to stop after the current step, with a checkpoint.
+    pub stop: &'a AtomicBool,
+    pub splits: &'a Splits,
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Ending {
+    Finished(Summary),
+    /// Asked to stop; the same job goes on from its checkpoint.
+    Stopped,
+}
+
+/// Why a run failed.
+#[derive(Debug, thiserror::Error)]
+pub enum TrainError {
+    #[error(transparent)]
+    Data(#[from] DataError),
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    #[error(transparent)]
+    Criterion(#[from] CriterionError),
+    #[error(transparent)]
+    Evaluate(#[from] EvaluateError),
+    #[error("`{}`: {source}", path.display())]
+    Weights { path: PathBuf, source: WeightsError },
+    #[error("optimizer.groups: {0}")]
+    Groups(#[from] regex::Error),
+    #[error("epoch {epoch}, step {step}: the loss is not finite: {terms}")]
+    NotFinite { epoch: u32, step: u64, terms: String },
+}
+
+/// A long epoch is saved this often, besides at its end.
+const SAVE_EVERY: Duration = Duration::from_secs(300);
+
+/// Trains a cell, from its checkpoint if there is one.
+pub fn run(job: &Job, observe: &mut dyn FnMut(&Event)) -> Result<Ending, TrainError> {
+    let mut run = Run::open(job)?;
+    observe(&Event::Started {
+        epochs: job.config.epochs,
+        steps_per_epoch: run.loader.steps_per_epoch(),
+        resumed_at: run.resumed.then_some([u64::from(run.state.epoch), run.state.step]),
+    });
+    while run.state.epoch < job.config.epochs {
+        if run.state.step == 0 {
+            run.begin_epoch()?;
+        }
+        let Some(seconds) = run.train_epoch(observe)? else { return Ok(Ending::Stopped) };
+        run.end_epoch(seconds, observe)?;
+    }
+    run.finish().map(Ending::Finished)
+}
+
+/// A run in memory.
+struct Run<'a> {
+    job: &'a Job<'a>,
+    /// The job's device with gradients.
+    device: Device,
+    classes: usize,
+    loader: TrainLoader,
+    evaluator: Evaluator,
+    criterion: Criterion,
+    schedule: FlatCosine,
+    /// `None` only within a step, while the optimizer rebuilds it.
+    detector: Option<Detector>,
+    ema: Ema,
+    optimizer: Optimizer,
+    state: State,
+    resumed: bool,
+}
+
+impl<'a> Run<'a> {
+    /// Builds everything and goes to the checkpoint, if there is one.
+    fn open(job: &'a Job<'a>) -> Result<Self, TrainError> {
+        let config = job.config;
+        let Splits { train, val } = job.splits;
+        let classes = train.classes().len();
+        let device = job.device.clone().autodiff();
+        let loader = TrainLoader::new(train.clone(), config, job.seed, job.workers)?;
+        let eval_loader = EvalLoader::new(val.clone(), config, job.workers)?;
+        let evaluator = Evaluator::new(&**val, eval_loader, config.eval.detections)?;
+        let detector = Detector::new(config, classes, job.seed, &device);
+        // The same seed gives the same weights on the device without gradients.
+        let averaged = Detector::new(config, classes, job.seed, &job.device);
+        let rules = StageRules {
+            stop_epoch: config.phases().stop,
+            checkpoint_every: 0,
+            reload_best: config.schedule.reload_best,
+            ema_decay: config.ema.decay,
+            ema_restart_decay: config.ema.decay,
+        };
+        let mut run = Self {
+            job,
+            device,
+            classes,
+            schedule: FlatCosine::new(config, loader.steps_per_epoch()),
+            loader,
+            evaluator,
+            criterion: Criterion::new(config, classes),
+            ema: Ema::new(&config.ema, averaged),
+            optimizer: Optimizer::new(&config.optimizer, &detector)?,
+            detector: Some(detector),
+            state: State {
+                cell: job.cell.to_owned(),
+                epoch: 0,
+                step: 0,
+                optimizer_steps: 0,
+                ema_updates: 0,
+                stages: Stages::new(rules),
+                sums: EpochSums::default(),
+                last: None,
+                best: None,
+            },
+            resumed: false,
+        };
+        let path = run.path(File::Last);
+        if let Some((state, tensors)) = checkpoint::load(&path, job.cell)? {
+            run.take(&path, &state, &tensors)?;
+            run.state = state;
+            run.resumed = true;
+        }
+        Ok(run)
+    }
+
+    fn path(&self, file: File) -> PathBuf {
+        self.job.directory.join(file.name()).with_extension("safetensors")
+    }
+
+    fn begin_epoch(&mut self) -> Result<(), TrainError> {
+        self.state.sums = EpochSums::default();
+        if self.state.stages.before(self.state.epoch) == Some(Action::Reload) {
+            self.reload()?;
+            self.state.sums.reloaded_best = true;
+        }
+        Ok(())
+    }
+
+    /// The rest of an epoch's steps; none if it was asked to stop.
+    fn train_epoch(&mut self, observe: &mut dyn FnMut(&Event)) -> Result<Option<Seconds>, TrainError> {
+        let start = Instant::now();
+        let mut saved = Instant::now();
+        let epoch = self.state.epoch;
+        let mut batches = self.loader.batches(epoch, self.state.step);
+        while let Some(batch) = batches.next() {
+            let loss = self.step(&batch?)?;
+            let step = self.state.step;
+            let learning_rate = self.state.sums.learning_rate;
+            self.state.step += 1;
+            observe(&Event::Step { epoch, step, loss, learning_rate });
+            let stop = self.job.stop.load(Ordering::SeqCst);
+            if stop || saved.elapsed() >= SAVE_EVERY {
+                self.save(File::Last)?;
+                saved = Instant::now();
+            }
+            if stop {
+                return Ok(None);
+            }
+        }
+        let wait = batches.waited().as_secs_f64();
+        Ok(Some(Seconds { train: start.elapsed().as_secs_f64(), evaluate: 0.0, wait }))
+    }
+
+    /// One optimizer step; returns its loss.
+    fn step(&mut self, batch: &Batch) -> Result<f64, TrainError> {
+        let config = self.job.config;
+        let (epoch, step) = (self.state.epoch, self.state.step);
+        let iteration = u64::from(epoch) * self.loader.steps_per_epoch() + step;
+        let detector = self.detector.take().expect("a detector between two steps");
+
+        let mut draws = Draws::new(self.job.seed, "denoising", &[u64::from(epoch), step]);
+        let queries = detector.queries([batch.size; 2]);
+        let noised = denoising::prepare(
+            &batch.targets,
+            self.classes,
+            queries,
+            &config.denoising,
+            &mut draws,
+            &self.device,
+        );
+        let noised_queries = noised.as_ref().map(|noised| &noised.queries);
+        let outputs = detector.forward(images(batch, &self.device), noised_queries);
+        let losses = self.criterion.forward(&outputs, &batch.targets, noised.as_ref())?;
+        let values: Vec<f64> = losses.values.into_data().iter::<f64>().collect();
+        let loss = values.iter().sum::<f64>();
+        if !loss.is_finite() {
+            let terms = losses.terms.iter().zip(&values).filter(|(_, value)| !value.is_finite());
+            let terms: Vec<_> = terms.map(|(name, value)| format!("{name} = {value}")).collect();
+            return Err(TrainError::NotFinite { epoch, step, terms: terms.join(", ") });
+        }
+
+        let mut gradients = losses.total.backward();
+        drop(outputs);
+        let detector = self.optimizer.step(detector, &mut gradients, &self.schedule, iteration);
+        self.ema.update(&detector);
+        self.detector = Some(detector);
+
+        let sums = &mut self.state.sums;
+        sums.loss += loss;
+        for (name, value) in losses.terms.iter().zip(&values) {
+            *sums.losses.entry(name.clone()).or_default() += value;
+        }
+        sums.images += batch.targets.len() as u64;
+        sums.targets += batch.targets.iter().map(|target| target.labels.len() as u64).sum::<u64>();
+        sums.positives += losses.positives as u64;
+        sums.learning_rate = self.schedule.used(config.optimizer.lr, iteration);
+        for (note, count) in losses.notes {
+            *sums.notes.entry(note).or_default() += count;
+        }
+        Ok(loss)
+    }
+
+    /// Evaluates, records, and does what the two stages ask for.
+    fn end_epoch(
+        &mut self,
+        mut seconds: Seconds,
+        observe: &mut dyn FnMut(&Event),
+    ) -> Result<(), TrainError> {
+        let epoch = self.state.epoch;
+        let config = self.job.config;
+        // What is saved now is what the next epoch starts from.
+        self.state.epoch += 1;
+        self.state.step = 0;
+        self.state.stages.trained(epoch);
+        let phases = config.phases();
+        let due = (epoch + 1).is_multiple_of(config.eval.every.max(1))
+            || epoch + 1 == phases.stop
+            || epoch + 1 == phases.end;
+        let mut metrics = None;
+        if due {
+            observe(&Event::Evaluating { epoch });
+            let start = Instant::now();
+            let measured = self.evaluator.evaluate(&self.ema.detector, &self.job.device)?;
+            seconds.evaluate = start.elapsed().as_secs_f64();
+            self.keep_best(epoch, &measured);
+            let ap = measured.ap.unwrap_or(0.0);
+            let actions = self.state.stages.evaluated(epoch, ap);
+            // Only stage 1's best is ever gone back to; the best of all is in the record.
+            if actions.contains(&Action::Save(File::BestOfStage1)) {
+                self.save(File::BestOfStage1)?;
+            }
+            // After the last epoch there is nothing to go back for: the weights stay those measured.
+            if actions.contains(&Action::Reload) && epoch + 1 < phases.end {
+                self.reload()?;
+            }
+            metrics = Some(measured);
+        }
+        observe(&Event::Epoch(self.record(epoch, metrics, seconds)));
+        self.save(File::Last)
+    }
+
+    fn keep_best(&mut self, epoch: u32, measured: &Metrics) {
+        let better = match &self.state.best {
+            None => true,
+            Some((_, best)) => measured.ap > best.ap,
+        };
+        if better {
+            self.state.best = Some((epoch, measured.clone()));
+        }
+        self.state.last = Some(measured.clone());
+    }
+
+    fn record(&self, epoch: u32, metrics: Option<Metrics>, seconds: Seconds) -> EpochRecord {
+        let sums = &self.state.sums;
+        let steps = self.loader.steps_per_epoch();
+        let images = sums.images.max(1) as f64;
+        let mean = |sum: f64| sum / steps as f64;
+        EpochRecord {
+            epoch,
+            steps,
+            loss: mean(sums.loss),
+            losses: sums.losses.iter().map(|(name, &sum)| (name.clone(), mean(sum))).collect(),
+            learning_rate: sums.learning_rate,
+            targets_per_image: sums.targets as f64 / images,
+            positives_per_image: sums.positives as f64 / images,
+            metrics,
+            reloaded_best: sums.reloaded_best,
+            notes: sums.notes.clone(),
+            seconds,
+        }
+    }
+
+    fn save(&mut self, file: File) -> Result<(), TrainError> {
+        let (steps, moments) = self.optimizer.state();
+        self.state.optimizer_steps = steps;
+        self.state.ema_updates = self.ema.updates;
+        let mut tensors = Tensors::new();
+        let detector = self.detector.as_ref().expect("a detector between two steps");
+        let mut add = |part: &str, entries: Vec<_>| {
+            tensors.extend(entries.into_iter().map(|(name, data)| (format!("{part}.{name}"), data)));
+        };
+        add("model", weights::read(detector));
+        add("ema", weights::read(&self.ema.detector));
+        add("optimizer", moments);
+        Ok(checkpoint::save(&self.path(file), &self.state, &tensors)?)
+    }
+
+    /// Back to the best of stage 1: model, average and optimizer (deim-facts 3.8). The place in the
+    /// schedule stays, because the learning rate follows the iteration alone.
+    fn reload(&mut self) -> Result<(), TrainError> {
+        let path = self.path(File::BestOfStage1);
+        let Some((state, tensors)) = checkpoint::load(&path, self.job.cell)? else {
+            return Err(TrainError::Checkpoint(CheckpointError::File {
+                action: "read the best checkpoint of stage 1 from",
+                path,
+                source: std::io::ErrorKind::NotFound.into(),
+            }));
+        };
+        self.take(&path, &state, &tensors)
+    }
+
+    /// Takes the tensors and counters of a checkpoint.
+    fn take(&mut self, path: &Path, state: &State, tensors: &Tensors) -> Result<(), TrainError> {
+        let part = |prefix: &str| -> Tensors {
+            tensors
+                .iter()
+                .filter_map(|(name, data)| {
+                    Some((name.strip_prefix(prefix)?.to_owned(), data.clone()))
+                })
+                .collect()
+        };
+        let failed = |source| TrainError::Weights { path: path.to_owned(), source };
+        let detector = self.detector.take().expect("a detector between two steps");
+        self.detector = Some(weights::load(detector, &part("model.")).map_err(failed)?);
+        let averaged = self.ema.detector.clone();
+        self.ema.detector = weights::load(averaged, &part("ema.")).map_err(failed)?;
+        self.ema.updates = state.ema_updates;
+        self.optimizer.restore(state.optimizer_steps, &part("optimizer."), &self.job.device);
+        Ok(())
+    }
+
+    /// Writes the averaged weights and sums up.
+    fn finish(&mut self) -> Result<Summary, TrainError> {
+        let tensors: Tensors = weights::read(&self.ema.detector).into_iter().collect();
+        let parameters = tensors
+            .iter()
+            .filter(|(name, _)| !weights::is_buffer(name))
+            .map(|(_, data)| data.num_elements() as u64)
+            .sum();
+        let path = self.job.directory.join("weights.safetensors");
+        let weights = checkpoint::save_weights(&path, &tensors)?;
+        let (best_epoch, best) = self.state.best.clone().unwrap_or_default();
+        Ok(Summary {
+            last: self.state.last.clone().unwrap_or_default(),
+            best,
+            best_epoch,
+            steps: self.loader.steps_per_epoch() * u64::from(self.job.config.epochs),
+            parameters,
+            weights,
+        })
+    }
+}

@@ -1,0 +1,127 @@
+//! Comparing our numbers with a case's.
+
+use crate::case::{Case, CaseError};
+use crate::report::Worst;
+
+/// How far a number may be off: either bound may hold.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Tolerance {
+    pub absolute: f64,
+    pub relative: f64,
+}
+
+impl Tolerance {
+    /// The same relative bound, and one unit in the last place of 32-bit arithmetic on top: for
+    /// numbers whose size, not their error, is far above the absolute bound.
+    pub fn with_rounding(self) -> Self {
+        Self { relative: self.relative.max(f64::from(f32::EPSILON)), ..self }
+    }
+
+    fn allowed(self, expected: f64) -> f64 {
+        self.absolute.max(self.relative * expected.abs())
+    }
+}
+
+/// Collects the comparisons of a case and remembers the worst.
+#[derive(Debug, Default)]
+pub struct Check {
+    pub worst: Option<Worst>,
+    pub compared: usize,
+}
+
+impl Check {
+    /// Compares our values with an array of the case, element by element.
+    pub fn array(
+        &mut self,
+        case: &Case,
+        name: &str,
+        ours: &[f32],
+        tolerance: Tolerance,
+    ) -> Result<(), CaseError> {
+        let ours: Vec<f64> = ours.iter().map(|&value| f64::from(value)).collect();
+        self.values(name, &ours, &case.array(name)?.values, tolerance)
+    }
+
+    /// Compares two lists of numbers of the same meaning.
+    pub fn values(
+        &mut self,
+        name: &str,
+        ours: &[f64],
+        expected: &[f64],
+        tolerance: Tolerance,
+    ) -> Result<(), CaseError> {
+        if ours.len() != expected.len() {
+            let (ours, expected) = (ours.len(), expected.len());
+            return Err(CaseError::new(format!("{name}: {ours} values, expected {expected}")));
+        }
+        for (&ours, &expected) in ours.iter().zip(expected) {
+            let absolute = (ours - expected).abs();
+            let share = if ours == expected {
+                0.0
+            } else if absolute.is_finite() {
+                absolute / tolerance.allowed(expected)
+            } else {
+                f64::INFINITY
+            };
+            self.note(name, share, absolute);
+        }
+        // An empty array that is empty on both sides has been compared, too.
+        self.compared += 1;
+        Ok(())
+    }
+
+    /// Compares what must be equal.
+    pub fn same<T: PartialEq + std::fmt::Debug>(&mut self, name: &str, ours: &T, expected: &T) {
+        let share = if ours == expected { 0.0 } else { f64::INFINITY };
+        self.note(name, share, share);
+        self.compared += 1;
+    }
+
+    fn note(&mut self, tensor: &str, of_tolerance: f64, absolute: f64) {
+        let worse = |worst: &Worst| {
+            of_tolerance > worst.of_tolerance
+                || (of_tolerance.is_nan() && !worst.of_tolerance.is_nan())
+        };
+        if self.worst.as_ref().is_none_or(worse) {
+            self.worst = Some(Worst { tensor: tensor.to_owned(), of_tolerance, absolute });
+        }
+    }
+
+    /// Whether everything compared was within its tolerance, and something was compared.
+    pub fn holds(&self) -> bool {
+        self.compared > 0 && self.worst.as_ref().is_none_or(|worst| worst.of_tolerance <= 1.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TOLERANCE: Tolerance = Tolerance { absolute: 0.1, relative: 0.01 };
+
+    fn holds(ours: f64, expected: f64) -> bool {
+        let mut check = Check::default();
+        check.values("value", &[0.0, ours], &[0.0, expected], TOLERANCE).unwrap();
+        check.holds()
+    }
+
+    #[test]
+    fn either_bound_may_hold() {
+        assert!(holds(0.09, 0.0) && holds(100.9, 100.0));
+        assert!(!holds(0.11, 0.0) && !holds(101.1, 100.0));
+    }
+
+    #[test]
+    fn what_is_not_a_number_never_holds() {
+        assert!(!holds(f64::NAN, 1.0) && !holds(1.0, f64::NAN) && !holds(f64::INFINITY, 1.0));
+    }
+
+    #[test]
+    fn nothing_compared_has_shown_nothing() {
+        assert!(!Check::default().holds());
+        let mut check = Check::default();
+        assert!(check.values("short", &[1.0], &[1.0, 2.0], TOLERANCE).is_err());
+        check.same("equal", &[1, 2], &[1, 3]);
+        assert!(!check.holds());
+    }
+}

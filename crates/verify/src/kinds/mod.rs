@@ -1,0 +1,68 @@
+//! The kinds of case that can be verified, one file each.
+
+mod coco_eval;
+mod criterion;
+mod denoising;
+mod ema;
+mod loss;
+mod loss_grid;
+mod matcher;
+mod schedule;
+mod simota;
+mod stage_events;
+
+use std::path::Path;
+
+use burn::tensor::Device;
+
+use crate::case::{self, Case, CaseError};
+use crate::compare::Check;
+use crate::report::{self, CaseReport, Outcome};
+
+/// Computes a case's numbers and compares everything it holds.
+type Verify = fn(&Case, &Device, &mut Check) -> Result<(), CaseError>;
+
+/// How a kind is verified, and whether its arrays are in `tensors.safetensors`.
+fn lookup(kind: &str) -> Option<(Verify, bool)> {
+    let entry: (Verify, bool) = match kind {
+        "coco_eval" => (coco_eval::verify, true),
+        "criterion" => (criterion::verify, true),
+        "denoising" => (denoising::verify, true),
+        "ema_decay" => (ema::verify_decay, true),
+        "ema_steps" => (ema::verify_steps, true),
+        "loss" => (loss::verify, true),
+        "loss_grid" => (loss_grid::verify, true),
+        "matcher" => (matcher::verify, true),
+        "schedule" => (schedule::verify, true),
+        "simota" => (simota::verify, true),
+        "stage_events" => (stage_events::verify, false),
+        _ => return None,
+    };
+    Some(entry)
+}
+
+/// Verifies the case in a folder.
+pub fn verify(folder: &Path, device: &Device) -> CaseReport {
+    let table = match case::table(folder) {
+        Ok(table) => table,
+        Err(error) => return CaseReport::failed(folder, None, error.to_string()),
+    };
+    let Some(kind) = table.get("kind").and_then(|kind| kind.as_str()).map(str::to_owned) else {
+        return CaseReport::failed(folder, None, "case.toml lacks a 'kind'".into());
+    };
+    let Some((verify, arrays)) = lookup(&kind) else {
+        let reason = format!("cases of kind '{kind}' cannot be verified yet");
+        let outcome = Outcome::Skip { reason };
+        return CaseReport { name: report::name(folder), kind: Some(kind), outcome, worst: None };
+    };
+    let mut check = Check::default();
+    let result =
+        Case::load(folder, table, arrays).and_then(|case| verify(&case, device, &mut check));
+    let outcome = match result {
+        Err(error) => Outcome::Fail { reason: error.to_string() },
+        Ok(()) if check.holds() => Outcome::Pass,
+        Ok(()) if check.compared == 0 => Outcome::Fail { reason: "nothing to compare".into() },
+        Ok(()) => Outcome::Fail { reason: "beyond its tolerance".into() },
+    };
+    CaseReport { name: report::name(folder), kind: Some(kind), outcome, worst: check.worst }
+}

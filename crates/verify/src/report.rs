@@ -1,0 +1,92 @@
+//! What became of each case.
+
+use std::path::Path;
+
+use serde::Serialize;
+
+/// The result of a run, case by case.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Report {
+    pub cases: Vec<CaseReport>,
+}
+
+impl Report {
+    /// How many cases passed, failed and were skipped.
+    pub fn counts(&self) -> [usize; 3] {
+        let count = |wanted: fn(&Outcome) -> bool| {
+            self.cases.iter().filter(|case| wanted(&case.outcome)).count()
+        };
+        [
+            count(|outcome| matches!(outcome, Outcome::Pass)),
+            count(|outcome| matches!(outcome, Outcome::Fail { .. })),
+            count(|outcome| matches!(outcome, Outcome::Skip { .. })),
+        ]
+    }
+
+    /// Whether every case passed; a skipped case has shown nothing.
+    pub fn all_passed(&self) -> bool {
+        self.cases.iter().all(|case| case.outcome == Outcome::Pass)
+    }
+}
+
+/// What became of one case.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct CaseReport {
+    /// The last two parts of its path: section and case.
+    pub name: String,
+    /// What was computed; none where `case.toml` does not say.
+    pub kind: Option<String>,
+    #[serde(flatten)]
+    pub outcome: Outcome,
+    /// The comparison that came closest to its tolerance, or went furthest beyond it.
+    pub worst: Option<Worst>,
+}
+
+/// Passed, failed or not looked at.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "outcome", rename_all = "lowercase")]
+pub enum Outcome {
+    Pass,
+    Fail { reason: String },
+    Skip { reason: String },
+}
+
+/// A comparison's largest error.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Worst {
+    /// The array or value in the case.
+    pub tensor: String,
+    /// The error as a share of what the tolerance allows; above 1 fails. Infinite (null in JSON) where
+    /// exact equality was asked for and not met.
+    pub of_tolerance: f64,
+    pub absolute: f64,
+}
+
+impl CaseReport {
+    /// A case that could not be compared at all.
+    pub fn failed(folder: &Path, kind: Option<String>, reason: String) -> Self {
+        Self { name: name(folder), kind, outcome: Outcome::Fail { reason }, worst: None }
+    }
+
+    /// The report as one line.
+    pub fn line(&self) -> String {
+        let worst = self.worst.as_ref().map_or_else(String::new, |worst| {
+            format!(
+                "  worst {:.3} of tolerance (absolute {:.2e}) in {}",
+                worst.of_tolerance, worst.absolute, worst.tensor
+            )
+        });
+        match &self.outcome {
+            Outcome::Pass => format!("PASS  {}{worst}", self.name),
+            Outcome::Fail { reason } => format!("FAIL  {}{worst}  {reason}", self.name),
+            Outcome::Skip { reason } => format!("SKIP  {}  {reason}", self.name),
+        }
+    }
+}
+
+/// Section and case: the last two parts of the path.
+pub fn name(folder: &Path) -> String {
+    let full = std::fs::canonicalize(folder).unwrap_or_else(|_| folder.to_owned());
+    let parts: Vec<_> = full.iter().map(|part| part.to_string_lossy()).collect();
+    parts[parts.len().saturating_sub(2)..].join("/")
+}

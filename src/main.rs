@@ -1,0 +1,59 @@
+//! The `deim` command line: one file a subcommand, no logic of its own.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+mod ablation;
+mod coco_eval;
+mod output;
+mod plan;
+mod progress;
+mod report;
+mod retry;
+mod run;
+mod spec;
+mod status;
+mod verify;
+mod why;
+
+/// A laboratory for reproducible ablations of DETR training.
+///
+/// An experiment is a TOML file that asks a question. `deim ablation NAME` trains every cell of it
+/// that is not trained yet, measures COCO metrics, and writes a table and a figure.
+#[derive(Parser)]
+#[command(name = "deim", version, after_help = "Example: deim ablation gamma")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Ablation(ablation::Args),
+    Plan(plan::Args),
+    Status(status::Args),
+    Report(report::Args),
+    Retry(retry::Args),
+    Run(run::Args),
+    Why(why::Args),
+    Spec(spec::Args),
+    CocoEval(coco_eval::Args),
+    Verify(verify::Args),
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Ablation(args) => ablation::run(args),
+        Command::Plan(args) => plan::run(args),
+        Command::Status(args) => status::run(args),
+        Command::Report(args) => report::run(args),
+        Command::Retry(args) => retry::run(args),
+        Command::Run(args) => run::run(args),
+        Command::Why(args) => why::run(args),
+        Command::Spec(args) => spec::run(args),
+        Command::CocoEval(args) => coco_eval::run(args),
+        Command::Verify(args) => verify::run(args),
+    };
+    result.unwrap_or_else(|error| output::fail(&error))
+}

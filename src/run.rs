@@ -1,0 +1,128 @@
+//! `deim run`: one cell, in the foreground; and, hidden, what a worker process does.
+
+use std::process::ExitCode;
+
+use anyhow::{Context, bail};
+use deim_lab::{Cell, Plan, State};
+
+use crate::crew::{self, CrewArgs};
+use crate::output::{self, Outcome};
+use crate::plan::short;
+use crate::progress::{count, duration, percent};
+use crate::selection::Variant;
+
+/// Train one cell in the foreground: by its id, or by experiment, row and seed.
+#[derive(clap::Args)]
+#[command(after_help = "Example: deim run gamma --row 2 --seed 0")]
+pub struct Args {
+    /// Id of a cell as `deim plan` prints it, or name or path of an experiment.
+    #[arg(value_name = "CELL|EXPERIMENT", required_unless_present = "worker")]
+    target: Option<String>,
+    /// Row of the experiment, counted from 1; needed where it has several.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    row: Option<u32>,
+    /// Seed of the cell [default: 0].
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Threads to train with; by default all cores.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    threads: Option<u16>,
+    #[command(flatten)]
+    variant: Variant,
+    /// Take an order from standard input; what `deim` starts for each cell.
+    #[arg(long, hide = true)]
+    worker: bool,
+}
+
+pub fn run(args: Args) -> Outcome {
+    if args.worker {
+        return crew::work();
+    }
+    let target = args.target.as_deref().context("expected a cell or an experiment")?;
+    args.variant.device.check()?;
+    let (plan, cell) = match is_experiment(&args.variant, target)? {
+        true => by_row(&args, target)?,
+        false => by_id(&args, target)?,
+    };
+    let setting = args.variant.setting();
+    plan.ledger.prepare()?;
+    plan.adopt(&setting.results)?;
+    let title = format!("{} {}, seed {}", short(&cell.id), cell.title, cell.seed);
+    if let State::Done { ap, seconds, .. } = &cell.state {
+        println!("{title}: AP {} in {}; it was finished", percent(*ap), duration(*seconds));
+        return Ok(ExitCode::from(output::DONE));
+    }
+    let crew_args = CrewArgs { jobs: Some(1), threads: args.threads, fail_fast: false };
+    let again = format!("deim run {}", short(&cell.id));
+    let cells = [cell];
+    let tally = crew::train(&plan, &cells, &setting, &crew_args, &again)?;
+    let history = deim_lab::history::of_cell(&plan.ledger.read()?.lines, &cells[0].id);
+    if let Some(finished) = history.finished {
+        let (ap, time) = (percent(finished.summary.last.ap), duration(finished.seconds));
+        println!("{title}: AP {ap} in {time}");
+    }
+    Ok(ExitCode::from(crew::exit_code(&tally, 0)))
+}
+
+/// Whether the target names an experiment; else it is the id of a cell.
+fn is_experiment(variant: &Variant, target: &str) -> anyhow::Result<bool> {
+    let names = deim_spec::names(&variant.folders.experiments)?;
+    let like_an_id = target.chars().all(|c| c.is_ascii_hexdigit());
+    Ok(names.iter().any(|name| name == target) || !like_an_id)
+}
+
+fn by_row(args: &Args, name: &str) -> anyhow::Result<(Plan, Cell)> {
+    let seed = args.seed.unwrap_or(0);
+    let experiment = args.variant.load(name, Some(seed + 1))?;
+    let row = match (args.row, experiment.rows.len()) {
+        (Some(row), rows) if row as usize > rows => {
+            bail!("--row {row}: {name} has {}", count(rows, "row"))
+        }
+        (Some(row), _) => row as usize - 1,
+        (None, 1) => 0,
+        (None, rows) => bail!(
+            "{name} has {}: say which with --row 1 to --row {rows}; `deim plan {name}` lists them",
+            count(rows, "row")
+        ),
+    };
+    let plan = args.variant.plan(&experiment)?;
+    let cell = plan.cells.iter().find(|cell| cell.row == row && cell.seed == seed).cloned();
+    Ok((plan, cell.context("the plan has no such cell")?))
+}
+
+/// Looks for the cell in every experiment, at the given scale or else at all of them.
+fn by_id(args: &Args, prefix: &str) -> anyhow::Result<(Plan, Cell)> {
+    if args.row.is_some() || args.seed.is_some() {
+        bail!("--row and --seed choose a cell of an experiment; {prefix} is the id of a cell");
+    }
+    let mut found: Vec<(Plan, Cell)> = Vec::new();
+    for name in deim_spec::names(&args.variant.folders.experiments)? {
+        // At the scale that was asked for, else at every scale; an experiment that lacks it, or
+        // that is broken, has no such cell.
+        let Ok(first) = args.variant.load(&name, None) else { continue };
+        let scales = match &args.variant.scale {
+            Some(_) => vec![first.scale.clone()],
+            None => first.scales.clone(),
+        };
+        for scale in scales {
+            let variant = Variant { scale: Some(scale), ..args.variant.clone() };
+            let Ok(experiment) = variant.load(&name, None) else { continue };
+            let plan = deim_lab::plan::make(&experiment, &variant.setting())?;
+            let cells = plan.cells.iter().filter(|cell| cell.id.starts_with(prefix));
+            found.extend(cells.cloned().map(|cell| (plan.clone(), cell)).collect::<Vec<_>>());
+        }
+    }
+    let mut ids: Vec<String> = found.iter().map(|(_, cell)| cell.id.clone()).collect();
+    ids.sort();
+    ids.dedup();
+    match ids.len() {
+        // Experiments that share a cell share its run; any of them will do.
+        1 => Ok(found.remove(0)),
+        0 => bail!(
+            "no experiment under {} has a cell whose id begins with {prefix:?}; `deim plan NAME` \
+             lists the ids of an experiment",
+            args.variant.folders.experiments.display()
+        ),
+        _ => bail!("{} begin with {prefix:?}: {}", count(ids.len(), "cell"), ids.join(", ")),
+    }
+}
