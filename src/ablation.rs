@@ -3,9 +3,8 @@
 use std::process::ExitCode;
 
 use deim_lab::State;
-use deim_lab::execute::Tally;
 
-use crate::crew::{self, CrewArgs};
+use crate::crew::{self, CrewArgs, Trained};
 use crate::output::{self, Outcome};
 use crate::plan;
 use crate::progress::count;
@@ -34,16 +33,16 @@ pub fn run(args: Args) -> Outcome {
         print!("{}", plan::text(&args.selection.variant.plan(&experiment)?));
         return Ok(ExitCode::from(output::DONE));
     }
-    train_and_report(&args.selection, &args.crew, "ablation", |state| {
+    train_and_report(&args.selection, &args.crew, "the same command", |state| {
         matches!(state, State::Missing { .. } | State::Stale { .. } | State::Running { .. })
     })
 }
 
-/// Trains the wanted cells and reports; for `ablation` and `retry`.
+/// Trains the wanted cells and reports; `again` is what goes on after an interruption.
 pub fn train_and_report(
     selection: &Selection,
     crew_args: &CrewArgs,
-    command: &str,
+    again: &str,
     wanted: impl Fn(&State) -> bool,
 ) -> Outcome {
     let experiment = selection.load()?;
@@ -61,12 +60,9 @@ pub fn train_and_report(
     let failed_before =
         plan.cells.iter().filter(|cell| matches!(cell.state, State::Failed { .. })).count();
     let waiting = if wanted(&State::Failed { reason: String::new() }) { 0 } else { failed_before };
-    let tally = match cells.is_empty() {
-        true => Tally::default(),
-        false => {
-            let again = format!("deim {command} {}", selection.name);
-            crew::train(&plan, &cells, &setting, crew_args, &again)?
-        }
+    let trained = match cells.is_empty() {
+        true => Trained::default(),
+        false => crew::train(&plan, &cells, &setting, crew_args, again)?,
     };
     if waiting > 0 {
         eprintln!(
@@ -75,8 +71,8 @@ pub fn train_and_report(
             selection.name
         );
     }
-    if !crew::interrupted(&tally) {
+    if !trained.interrupted {
         report::after_training(&experiment, selection)?;
     }
-    Ok(ExitCode::from(crew::exit_code(&tally, waiting)))
+    Ok(ExitCode::from(trained.exit_code(waiting)))
 }

@@ -44,14 +44,34 @@ impl CrewArgs {
     }
 }
 
-/// Trains the cells and says what happened; `again` is the command that goes on.
+/// What training some cells came to.
+#[derive(Default)]
+pub struct Trained {
+    pub tally: Tally,
+    /// The user, rather than a failure, ended it early.
+    pub interrupted: bool,
+}
+
+impl Trained {
+    /// The exit code it deserves, with so many cells that failed before.
+    pub fn exit_code(&self, failed_before: usize) -> u8 {
+        let failed = self.tally.failed.len() + self.tally.killed.len() + failed_before;
+        match (self.interrupted, failed) {
+            (true, _) => output::INTERRUPTED,
+            (false, 0) => output::DONE,
+            (false, _) => output::FAILED,
+        }
+    }
+}
+
+/// Trains the cells and says what happened; `again` is what goes on with the rest.
 pub fn train(
     plan: &Plan,
     cells: &[Cell],
     setting: &Setting,
     args: &CrewArgs,
     again: &str,
-) -> anyhow::Result<Tally> {
+) -> anyhow::Result<Trained> {
     let crew = args.crew(setting, cells.len())?;
     let mut progress = Progress::start(plan, cells, &crew);
     let stop = Arc::new(AtomicUsize::new(0));
@@ -66,32 +86,18 @@ pub fn train(
     for (title, reason) in tally.failed.iter().chain(&tally.killed) {
         eprintln!("failed: {title}: {reason}");
     }
-    if tally.stopped > 0 || stop.load(Ordering::SeqCst) > 0 {
-        eprintln!("stopped with everything saved; `{again}` goes on from here");
-    } else if !tally.killed.is_empty() {
-        eprintln!("`{again}` goes on with what was killed");
-    }
     if tally.left > 0 {
         eprintln!("{} not begun", count(tally.left, "cell"));
     }
-    Ok(tally)
-}
-
-/// The exit code that a tally deserves.
-pub fn exit_code(tally: &Tally, failed_before: usize) -> u8 {
-    if interrupted(tally) {
-        output::INTERRUPTED
-    } else if failed_before > 0 || !tally.failed.is_empty() || !tally.killed.is_empty() {
-        output::FAILED
-    } else {
-        output::DONE
-    }
-}
-
-/// Whether the user, rather than a failure, ended it early.
-pub fn interrupted(tally: &Tally) -> bool {
     let failed = !tally.failed.is_empty() || !tally.killed.is_empty();
-    tally.stopped > 0 && !failed || tally.left > 0 && !failed
+    let asked = stop.load(Ordering::SeqCst) > 0;
+    let interrupted = tally.stopped + tally.left > 0 && (asked || !failed);
+    if interrupted {
+        eprintln!("stopped with everything saved; {again} goes on from here");
+    } else if !tally.killed.is_empty() || tally.left > 0 {
+        eprintln!("{again} goes on with the rest");
+    }
+    Ok(Trained { tally, interrupted })
 }
 
 /// The hidden other side: this process trains one cell for a parent.

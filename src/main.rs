@@ -6,12 +6,14 @@ use clap::{Parser, Subcommand};
 
 mod ablation;
 mod coco_eval;
+mod crew;
 mod output;
 mod plan;
 mod progress;
 mod report;
 mod retry;
 mod run;
+mod selection;
 mod spec;
 mod status;
 mod verify;

@@ -154,7 +154,8 @@ impl Progress {
                 let Some(track) = self.tracks.get_mut(slot) else { return };
                 track.take(event);
                 if let (Display::Lines, Event::Epoch(_)) = (&self.display, event) {
-                    let line = format!("{}: {}; {}", track.title, track.state(), self.overall());
+                    let state = format!("{}: {}", track.title, track.state());
+                    let line = format!("{state}; {}", self.overall());
                     self.say(&line);
                 }
             }

@@ -18,7 +18,9 @@ pub struct Args {
 }
 
 pub fn run(args: Args) -> Outcome {
-    train_and_report(&args.selection, &args.crew, "retry", |state| {
+    // A retried cell that is interrupted no longer counts as failed.
+    let again = format!("`deim ablation {}`", args.selection.name);
+    train_and_report(&args.selection, &args.crew, &again, |state| {
         matches!(state, State::Failed { .. })
     })
 }

@@ -53,15 +53,14 @@ pub fn run(args: Args) -> Outcome {
         return Ok(ExitCode::from(output::DONE));
     }
     let crew_args = CrewArgs { jobs: Some(1), threads: args.threads, fail_fast: false };
-    let again = format!("deim run {}", short(&cell.id));
     let cells = [cell];
-    let tally = crew::train(&plan, &cells, &setting, &crew_args, &again)?;
+    let trained = crew::train(&plan, &cells, &setting, &crew_args, "the same command")?;
     let history = deim_lab::history::of_cell(&plan.ledger.read()?.lines, &cells[0].id);
     if let Some(finished) = history.finished {
         let (ap, time) = (percent(finished.summary.last.ap), duration(finished.seconds));
         println!("{title}: AP {ap} in {time}");
     }
-    Ok(ExitCode::from(crew::exit_code(&tally, 0)))
+    Ok(ExitCode::from(trained.exit_code(0)))
 }
 
 /// Whether the target names an experiment; else it is the id of a cell.
@@ -100,9 +99,9 @@ fn by_id(args: &Args, prefix: &str) -> anyhow::Result<(Plan, Cell)> {
         // At the scale that was asked for, else at every scale; an experiment that lacks it, or
         // that is broken, has no such cell.
         let Ok(first) = args.variant.load(&name, None) else { continue };
-        let scales = match &args.variant.scale {
-            Some(_) => vec![first.scale.clone()],
-            None => first.scales.clone(),
+        let scales = match args.variant.scale.is_some() || first.scales.is_empty() {
+            true => vec![first.scale],
+            false => first.scales,
         };
         for scale in scales {
             let variant = Variant { scale: Some(scale), ..args.variant.clone() };

@@ -158,7 +158,9 @@ fn explain(which: &Which, asked: &str) -> Outcome {
     let found: Vec<_> =
         known.iter().filter(|key| key.path == asked || key.path.starts_with(&below)).collect();
     if found.is_empty() {
-        bail!("--key {asked}: there is no such key{}", keys::suggestion(asked));
+        let meant = keys::suggestion(asked);
+        let meant = meant.map(|key| format!("; did you mean `{key}`?")).unwrap_or_default();
+        bail!("--key {asked}: there is no such key{meant}");
     }
     for (index, key) in found.iter().enumerate() {
         if index > 0 {

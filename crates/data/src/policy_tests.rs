@@ -94,7 +94,6 @@ fn a_mosaic_is_neither_zoomed_out_nor_cropped_but_distorted() {
 fn mixup_and_multi_scale_follow_the_epochs() {
     let mut config = config();
     config.augment.mixup = 1.0;
-    let set = train(&config);
     let policy = Policy::new(&config, 5).unwrap();
     for epoch in 0..8 {
         let mut sizes = std::collections::BTreeSet::new();
@@ -119,7 +118,6 @@ fn mixup_and_multi_scale_follow_the_epochs() {
         assert!(expected.iter().all(|size| sizes.contains(size)), "epoch {epoch}: {sizes:?}");
         assert_eq!(sizes.len() > 1, epoch < 6, "epoch {epoch}: {sizes:?}");
     }
-    assert!(set.len() >= 4);
 }
 
 #[test]

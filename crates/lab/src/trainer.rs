@@ -17,6 +17,7 @@ pub fn train(
     stop: &AtomicBool,
     observe: &mut dyn FnMut(&Event),
 ) -> Result<Trained, String> {
+    deim_train::threads::compute_with(order.threads);
     let device: DeviceChoice = order.device.parse().map_err(|error| format!("{error}"))?;
     let splits = deim_data::open(&order.config.data).map_err(|error| error.to_string())?;
     let manifest = splits.manifest();

@@ -39,7 +39,7 @@ const STEP_INTERVAL: Duration = Duration::from_millis(200);
 pub fn serve(stop: &Arc<AtomicBool>, train: &Train<'_>) -> Result<ExitCode, LabError> {
     let order = receive()?;
     listen(Arc::clone(stop));
-    let mut tell = |said: &Said| {
+    let tell = |said: &Said| {
         let mut line = serde_json::to_string(said).expect("what is said has string keys");
         line.push('\n');
         let mut out = std::io::stdout().lock();

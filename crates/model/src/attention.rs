@@ -2,9 +2,8 @@
 
 use burn::module::{Module, Param};
 use burn::tensor::activation::softmax;
-use burn::tensor::module::linear;
 use burn::tensor::{Bool, Device, Tensor};
-use deim_ops::deformable_attention;
+use deim_ops::{Activation, attention, deformable_attention, linear};
 
 use crate::layers::Linear;
 
@@ -40,9 +39,9 @@ impl SelfAttention {
         let (heads, channels) = (self.heads, hidden / self.heads);
         let (weight, bias) = (self.in_proj_weight.val(), self.in_proj_bias.val());
         let project = |input: Tensor<3>, first: usize, count: usize| {
-            let weight = weight.clone().narrow(0, first * hidden, count * hidden).transpose();
+            let weight = weight.clone().narrow(0, first * hidden, count * hidden);
             let bias = bias.clone().narrow(0, first * hidden, count * hidden);
-            linear(input, weight, Some(bias))
+            linear(input, weight, bias, Activation::Identity)
         };
         let by_head = |tensor: Tensor<3>| {
             tensor.reshape([batch, tokens, heads, channels]).swap_dims(1, 2)
@@ -51,14 +50,7 @@ impl SelfAttention {
         let queries = by_head(both.clone().narrow(2, 0, hidden));
         let keys = by_head(both.narrow(2, hidden, hidden));
         let values = by_head(project(input, 2, 1));
-        let queries = queries.mul_scalar((channels as f64).sqrt().recip());
-        let mut scores = queries.matmul(keys.swap_dims(2, 3));
-        if let Some(blocked) = blocked {
-            let blocked = blocked.clone().unsqueeze::<4>();
-            let shape = scores.shape();
-            scores = scores.mask_fill(blocked.expand(shape), f32::NEG_INFINITY);
-        }
-        let output = softmax(scores, 3).matmul(values);
+        let output = attention(queries, keys, values, blocked);
         self.out_proj.forward(output.swap_dims(1, 2).reshape([batch, tokens, hidden]))
     }
 }

@@ -1,8 +1,9 @@
 //! PResNet in its variant d (deim-facts 3.16).
 
 use burn::module::Module;
-use burn::tensor::module::{avg_pool2d, max_pool2d};
+use burn::tensor::module::avg_pool2d;
 use burn::tensor::{Device, Tensor};
+use deim_ops::max_pool;
 use deim_spec::config::{Backbone as Config, Block as BlockKind};
 
 use crate::layers::{Activation, ConvNorm};
@@ -123,7 +124,7 @@ impl PResNet {
     pub fn forward(&self, images: Tensor<4>) -> [Tensor<4>; 3] {
         let stem = &self.conv1;
         let features = stem.conv1_3.forward(stem.conv1_2.forward(stem.conv1_1.forward(images)));
-        let features = max_pool2d(features, [3, 3], [2, 2], [1, 1], [1, 1], false);
+        let features = max_pool(features);
         let stage = |index: usize, input: Tensor<4>| {
             self.res_layers[index].blocks.iter().fold(input, |features, block| block.forward(features))
         };

@@ -46,7 +46,7 @@ impl DecoderLayer {
         let looked = queries.clone() + position;
         let seen = self.cross_attn.forward(looked, boxes, scene.memory.clone(), &scene.levels);
         let queries = self.norm2.forward(queries + seen);
-        let inner = self.activation.apply(self.linear1.forward(queries.clone()));
+        let inner = self.linear1.activated(queries.clone(), self.activation);
         self.norm3.forward(queries + self.linear2.forward(inner))
     }
 }

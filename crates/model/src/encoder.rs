@@ -133,7 +133,7 @@ impl HybridEncoder {
         let conv = |from, kernel, stride, activation| {
             ConvNorm::new([from, hidden], kernel, stride, activation, device)
         };
-        let two = || (0..2);
+        let two = || 0..2;
         Self {
             input_proj: channels.map(|from| conv(from, 1, 1, Activation::Identity)).into(),
             encoder: vec![Transformer { layers: vec![TransformerLayer::new(config, device)] }],

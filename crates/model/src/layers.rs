@@ -4,11 +4,9 @@
 //! here is its name in an official checkpoint. Values come later, from `init` or from a file.
 
 use burn::module::{Module, Param, RunningState};
-use burn::tensor::module::{conv2d, linear};
-use burn::tensor::ops::ConvOptions;
 use burn::tensor::{Device, Tensor};
 pub use deim_ops::Activation;
-use deim_ops::{batch_norm_inference, batch_norm_train};
+use deim_ops::{batch_norm_inference, batch_norm_train, conv2d, layer_norm, linear};
 
 /// The momentum and epsilon of every official batch norm.
 const MOMENTUM: f64 = 0.1;
@@ -37,10 +35,7 @@ impl Conv {
 
     /// `[batch, in, h, w] -> [batch, out, h / stride, w / stride]`
     fn forward(&self, input: Tensor<4>) -> Tensor<4> {
-        let weight = self.weight.val();
-        let padding = (weight.dims()[2] - 1) / 2;
-        let options = ConvOptions::new([self.stride; 2], [padding; 2], [1, 1], 1);
-        conv2d(input, weight, None, options)
+        conv2d(input, self.weight.val(), self.stride)
     }
 }
 
@@ -130,7 +125,12 @@ impl Linear {
 
     /// `[.., in] -> [.., out]`
     pub fn forward<const D: usize>(&self, input: Tensor<D>) -> Tensor<D> {
-        linear(input, self.weight.val().transpose(), Some(self.bias.val()))
+        self.activated(input, Activation::Identity)
+    }
+
+    /// The same, then an activation.
+    pub fn activated<const D: usize>(&self, input: Tensor<D>, activation: Activation) -> Tensor<D> {
+        linear(input, self.weight.val(), self.bias.val(), activation)
     }
 }
 
@@ -147,12 +147,7 @@ impl LayerNorm {
     }
 
     pub fn forward<const D: usize>(&self, input: Tensor<D>) -> Tensor<D> {
-        burn::tensor::module::layer_norm(
-            input,
-            self.weight.val(),
-            Some(self.bias.val()),
-            f64::from(EPSILON),
-        )
+        layer_norm(input, self.weight.val(), self.bias.val(), EPSILON)
     }
 }
 
@@ -174,8 +169,11 @@ impl Mlp {
     pub fn forward<const D: usize>(&self, input: Tensor<D>) -> Tensor<D> {
         let last = self.layers.len() - 1;
         self.layers.iter().enumerate().fold(input, |hidden, (index, layer)| {
-            let output = layer.forward(hidden);
-            if index < last { self.activation.apply(output) } else { output }
+            if index < last {
+                layer.activated(hidden, self.activation)
+            } else {
+                layer.forward(hidden)
+            }
         })
     }
 }

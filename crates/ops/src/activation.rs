@@ -1,7 +1,16 @@
 //! Activations: on tensors, and inside fused kernels.
 
-use burn::tensor::Tensor;
+use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
+use burn::backend::autodiff::grads::Gradients;
+use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::backend::flex::FlexTensor;
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{Autodiff, Dispatch, Flex};
 use burn::tensor::activation::{relu, silu};
+use burn::tensor::Tensor;
+use rayon::prelude::*;
+
+use crate::flex::{self, Fused};
 
 /// An activation function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,8 +21,16 @@ pub enum Activation {
 }
 
 impl Activation {
-    /// On a tensor, from Burn's operations.
+    /// On a tensor.
     pub fn apply<const D: usize>(self, input: Tensor<D>) -> Tensor<D> {
+        if self == Self::Identity || !flex::serves(&input.device()) {
+            return self.composed(input);
+        }
+        Tensor::from_dispatch(<Dispatch as Fused>::activate(input.into_dispatch(), self))
+    }
+
+    /// The same from Burn's own operations: the path of devices without a kernel.
+    pub(crate) fn composed<const D: usize>(self, input: Tensor<D>) -> Tensor<D> {
         match self {
             Self::Identity => input,
             Self::Relu => relu(input),
@@ -57,6 +74,55 @@ impl Activation {
     }
 }
 
+/// Elements that one thread takes at a time.
+const PART: usize = 1 << 14;
+
+pub(crate) fn activate(input: FlexTensor, activation: Activation) -> FlexTensor {
+    let shape = input.layout().shape().clone();
+    let input = flex::dense(input);
+    let values = flex::values(&input);
+    let mut output = vec![0.0; values.len()];
+    let parts = output.par_chunks_mut(PART).zip(values.par_chunks(PART));
+    flex::for_each(values.len(), parts, |(output, input)| activation.map(input, output, |x| x));
+    flex::tensor_of(output, shape)
+}
+
+#[derive(Debug)]
+struct ActivationBackward;
+
+impl Backward<Flex, 1> for ActivationBackward {
+    type State = (FlexTensor, Activation);
+
+    fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let (input, activation) = ops.state;
+        let gradient = flex::dense(grads.consume::<Flex>(&ops.node));
+        let (values, gradient) = (flex::values(&input), flex::values(&gradient));
+        let mut d_input = vec![0.0; values.len()];
+        let parts = d_input
+            .par_chunks_mut(PART)
+            .zip(values.par_chunks(PART).zip(gradient.par_chunks(PART)));
+        flex::for_each(values.len(), parts, |(d_input, (values, gradient))| {
+            activation.backward(values, gradient, d_input, |x| x);
+        });
+        if let [Some(node)] = ops.parents {
+            grads.register::<Flex>(node.id, flex::tensor_of(d_input, input.layout().shape().clone()));
+        }
+    }
+}
+
+pub(crate) fn tracked<C: CheckpointStrategy>(
+    input: FloatTensor<Autodiff<Flex, C>>,
+    activation: Activation,
+) -> FloatTensor<Autodiff<Flex, C>> {
+    let nodes = [input.node.clone()];
+    let input = flex::dense(input.primitive);
+    let output = activate(input.clone(), activation);
+    match ActivationBackward.prepare::<C>(nodes).compute_bound().stateful() {
+        OpsKind::Tracked(prep) => prep.finish((input, activation), output),
+        OpsKind::UnTracked(prep) => prep.finish(output),
+    }
+}
+
 #[inline]
 fn sigmoid(z: f32) -> f32 {
     1.0 / (1.0 + exp(-z))
@@ -64,7 +130,7 @@ fn sigmoid(z: f32) -> f32 {
 
 /// `e^x` to about one unit in the last place, without branches or calls, so that loops vectorise.
 #[inline]
-fn exp(x: f32) -> f32 {
+pub(crate) fn exp(x: f32) -> f32 {
     // Outside these bounds float32 overflows to infinity or underflows to zero anyway.
     let x = x.clamp(-87.3, 88.3);
     // x = n ln 2 + r with |r| <= ln 2 / 2; ln 2 in two parts so that r is exact.

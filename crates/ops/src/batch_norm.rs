@@ -85,7 +85,7 @@ pub fn batch_norm_inference(
     let shape = [1, channels, 1, 1];
     let scale = weight / variance.add_scalar(epsilon).sqrt();
     let shift = bias - mean * scale.clone();
-    activation.apply(input * scale.reshape(shape) + shift.reshape(shape))
+    activation.composed(input * scale.reshape(shape) + shift.reshape(shape))
 }
 
 /// The same from Burn's own operations: the path of devices without a kernel, and the tests' oracle.
@@ -105,7 +105,7 @@ pub(crate) fn composed(
     let centred = input - mean.clone();
     let variance = by_channel(centred.clone().square());
     let scale = weight.reshape(shape) / variance.clone().add_scalar(epsilon).sqrt();
-    let output = activation.apply(centred * scale + bias.reshape(shape));
+    let output = activation.composed(centred * scale + bias.reshape(shape));
     let plain = |tensor: Tensor<4>| {
         let tensor = tensor.detach().reshape([channels]);
         if tensor.device().is_autodiff() { tensor.inner() } else { tensor }

@@ -248,43 +248,29 @@ fn backward(
     [d_value, d_locations, d_weights]
 }
 
-impl Fused for Flex {
-    fn deformable_attention(
-        value: FlexTensor,
-        locations: FlexTensor,
-        weights: FlexTensor,
-        levels: Vec<[usize; 2]>,
-        points: Vec<usize>,
-    ) -> FlexTensor {
-        let geometry = Geometry::new(&value, &locations, &levels, &points);
-        let (value, locations, weights) =
-            (flex::dense(value), flex::dense(locations), flex::dense(weights));
-        let batch = value.layout().shape()[0];
-        let output = forward(
-            &geometry,
-            flex::values(&value),
-            flex::values(&locations),
-            flex::values(&weights),
-            batch,
-        );
-        flex::tensor(output, [batch, geometry.queries, geometry.heads * geometry.channels])
-    }
-
-    fn normalize_batch(
-        input: FlexTensor,
-        weight: FlexTensor,
-        bias: FlexTensor,
-        statistics: FlexTensor,
-        epsilon: f32,
-        activation: crate::Activation,
-    ) -> FlexTensor {
-        crate::batch_norm::normalize(input, weight, bias, statistics, epsilon, activation)
-    }
+pub(crate) fn attend(
+    value: FlexTensor,
+    locations: FlexTensor,
+    weights: FlexTensor,
+    levels: &[[usize; 2]],
+    points: &[usize],
+) -> FlexTensor {
+    let geometry = Geometry::new(&value, &locations, levels, points);
+    let [value, locations, weights] = [value, locations, weights].map(flex::dense);
+    let batch = value.layout().shape()[0];
+    let output = forward(
+        &geometry,
+        flex::values(&value),
+        flex::values(&locations),
+        flex::values(&weights),
+        batch,
+    );
+    flex::tensor(output, [batch, geometry.queries, geometry.heads * geometry.channels])
 }
 
 /// What the gradient needs of the forward pass.
 #[derive(Clone, Debug)]
-pub(crate) struct Saved {
+struct Saved {
     value: FlexTensor,
     locations: FlexTensor,
     weights: FlexTensor,
@@ -328,42 +314,22 @@ impl Backward<Flex, 3> for DeformableBackward {
     }
 }
 
-impl<C: CheckpointStrategy> Fused for Autodiff<Flex, C> {
-    fn deformable_attention(
-        value: FloatTensor<Self>,
-        locations: FloatTensor<Self>,
-        weights: FloatTensor<Self>,
-        levels: Vec<[usize; 2]>,
-        points: Vec<usize>,
-    ) -> FloatTensor<Self> {
-        let geometry = Geometry::new(&value.primitive, &locations.primitive, &levels, &points);
-        let nodes = [value.node.clone(), locations.node.clone(), weights.node.clone()];
-        let value = flex::dense(value.primitive);
-        let locations = flex::dense(locations.primitive);
-        let weights = flex::dense(weights.primitive);
-        let output = Flex::deformable_attention(
-            value.clone(),
-            locations.clone(),
-            weights.clone(),
-            levels,
-            points,
-        );
-        match DeformableBackward.prepare::<C>(nodes).compute_bound().stateful() {
-            OpsKind::Tracked(prep) => {
-                prep.finish(Saved { value, locations, weights, geometry }, output)
-            }
-            OpsKind::UnTracked(prep) => prep.finish(output),
+pub(crate) fn tracked<C: CheckpointStrategy>(
+    value: FloatTensor<Autodiff<Flex, C>>,
+    locations: FloatTensor<Autodiff<Flex, C>>,
+    weights: FloatTensor<Autodiff<Flex, C>>,
+    levels: &[[usize; 2]],
+    points: &[usize],
+) -> FloatTensor<Autodiff<Flex, C>> {
+    let geometry = Geometry::new(&value.primitive, &locations.primitive, levels, points);
+    let nodes = [value.node.clone(), locations.node.clone(), weights.node.clone()];
+    let [value, locations, weights] =
+        [value.primitive, locations.primitive, weights.primitive].map(flex::dense);
+    let output = attend(value.clone(), locations.clone(), weights.clone(), levels, points);
+    match DeformableBackward.prepare::<C>(nodes).compute_bound().stateful() {
+        OpsKind::Tracked(prep) => {
+            prep.finish(Saved { value, locations, weights, geometry }, output)
         }
-    }
-
-    fn normalize_batch(
-        input: FloatTensor<Self>,
-        weight: FloatTensor<Self>,
-        bias: FloatTensor<Self>,
-        statistics: FloatTensor<Self>,
-        epsilon: f32,
-        activation: crate::Activation,
-    ) -> FloatTensor<Self> {
-        crate::batch_norm::tracked::<C>(input, weight, bias, statistics, epsilon, activation)
+        OpsKind::UnTracked(prep) => prep.finish(output),
     }
 }

@@ -1,10 +1,14 @@
 //! The CPU backend: how a fused operation is reached, and how its kernels see memory.
 
+use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::flex::FlexTensor;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, Flex, backend_extension};
-use burn::tensor::{Device, TensorData};
+use burn::tensor::{Device, Shape, TensorData};
 use rayon::prelude::*;
+
+use crate::activation::{self, Activation};
+use crate::{attention, batch_norm, conv, deformable, layer_norm, linear, max_pool};
 
 /// The fused operations. Only the CPU backend has them; other devices take the composed paths.
 #[backend_extension(Flex, Autodiff)]
@@ -18,6 +22,13 @@ pub(crate) trait Fused: Backend {
         points: Vec<usize>,
     ) -> FloatTensor<Self>;
 
+    /// See [`crate::conv2d`].
+    fn convolve(
+        input: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        stride: usize,
+    ) -> FloatTensor<Self>;
+
     /// See [`crate::batch_norm_train`]. The gradient contains the part that flows through the
     /// statistics, which are an input here and have no gradient of their own.
     fn normalize_batch(
@@ -26,8 +37,38 @@ pub(crate) trait Fused: Backend {
         bias: FloatTensor<Self>,
         statistics: FloatTensor<Self>,
         epsilon: f32,
-        activation: crate::Activation,
+        activation: Activation,
     ) -> FloatTensor<Self>;
+
+    /// See [`crate::attention`].
+    fn attention(
+        queries: FloatTensor<Self>,
+        keys: FloatTensor<Self>,
+        values: FloatTensor<Self>,
+        blocked: Vec<bool>,
+    ) -> FloatTensor<Self>;
+
+    /// See [`crate::linear`].
+    fn linear(
+        input: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        activation: Activation,
+    ) -> FloatTensor<Self>;
+
+    /// See [`crate::layer_norm`].
+    fn normalize_rows(
+        input: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        epsilon: f32,
+    ) -> FloatTensor<Self>;
+
+    /// See [`crate::max_pool`].
+    fn max_pool(input: FloatTensor<Self>) -> FloatTensor<Self>;
+
+    /// See [`Activation::apply`].
+    fn activate(input: FloatTensor<Self>, activation: Activation) -> FloatTensor<Self>;
 }
 
 /// Whether the fused CPU kernels serve tensors of this device.
@@ -51,6 +92,11 @@ pub(crate) fn tensor<const D: usize>(values: Vec<f32>, shape: [usize; D]) -> Fle
     FlexTensor::from_data(TensorData::new(values, shape))
 }
 
+/// The same for a shape whose rank is only known at run time.
+pub(crate) fn tensor_of(values: Vec<f32>, shape: Shape) -> FlexTensor {
+    FlexTensor::from_data(TensorData::new(values, shape))
+}
+
 /// Below this many elements a kernel runs on the calling thread.
 const PARALLEL_FROM: usize = 1 << 14;
 
@@ -66,5 +112,103 @@ pub(crate) fn for_each<T: Send>(
         items.with_min_len(usize::MAX).for_each(work);
     } else {
         items.for_each(work);
+    }
+}
+
+impl Fused for Flex {
+    fn deformable_attention(
+        value: FlexTensor,
+        locations: FlexTensor,
+        weights: FlexTensor,
+        levels: Vec<[usize; 2]>,
+        points: Vec<usize>,
+    ) -> FlexTensor {
+        deformable::attend(value, locations, weights, &levels, &points)
+    }
+
+    fn convolve(input: FlexTensor, weight: FlexTensor, stride: usize) -> FlexTensor {
+        conv::convolve(input, weight, stride)
+    }
+
+    fn normalize_batch(
+        input: FlexTensor,
+        weight: FlexTensor,
+        bias: FlexTensor,
+        statistics: FlexTensor,
+        epsilon: f32,
+        activation: Activation,
+    ) -> FlexTensor {
+        batch_norm::normalize(input, weight, bias, statistics, epsilon, activation)
+    }
+
+    fn attention(queries: FlexTensor, keys: FlexTensor, values: FlexTensor, blocked: Vec<bool>) -> FlexTensor {
+        attention::attend(queries, keys, values, blocked)
+    }
+
+    fn linear(input: FlexTensor, weight: FlexTensor, bias: FlexTensor, activation: Activation) -> FlexTensor {
+        linear::apply(input, weight, bias, activation)
+    }
+
+    fn normalize_rows(input: FlexTensor, weight: FlexTensor, bias: FlexTensor, epsilon: f32) -> FlexTensor {
+        layer_norm::normalize(input, weight, bias, epsilon)
+    }
+
+    fn max_pool(input: FlexTensor) -> FlexTensor {
+        max_pool::pool(input)
+    }
+
+    fn activate(input: FlexTensor, activation: Activation) -> FlexTensor {
+        activation::activate(input, activation)
+    }
+}
+
+impl<C: CheckpointStrategy> Fused for Autodiff<Flex, C> {
+    fn deformable_attention(
+        value: FloatTensor<Self>,
+        locations: FloatTensor<Self>,
+        weights: FloatTensor<Self>,
+        levels: Vec<[usize; 2]>,
+        points: Vec<usize>,
+    ) -> FloatTensor<Self> {
+        deformable::tracked::<C>(value, locations, weights, &levels, &points)
+    }
+
+    fn convolve(
+        input: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        stride: usize,
+    ) -> FloatTensor<Self> {
+        conv::tracked::<C>(input, weight, stride)
+    }
+
+    fn normalize_batch(
+        input: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        statistics: FloatTensor<Self>,
+        epsilon: f32,
+        activation: Activation,
+    ) -> FloatTensor<Self> {
+        batch_norm::tracked::<C>(input, weight, bias, statistics, epsilon, activation)
+    }
+
+    fn attention(queries: FloatTensor<Self>, keys: FloatTensor<Self>, values: FloatTensor<Self>, blocked: Vec<bool>) -> FloatTensor<Self> {
+        attention::tracked::<C>(queries, keys, values, blocked)
+    }
+
+    fn linear(input: FloatTensor<Self>, weight: FloatTensor<Self>, bias: FloatTensor<Self>, activation: Activation) -> FloatTensor<Self> {
+        linear::tracked::<C>(input, weight, bias, activation)
+    }
+
+    fn normalize_rows(input: FloatTensor<Self>, weight: FloatTensor<Self>, bias: FloatTensor<Self>, epsilon: f32) -> FloatTensor<Self> {
+        layer_norm::tracked::<C>(input, weight, bias, epsilon)
+    }
+
+    fn max_pool(input: FloatTensor<Self>) -> FloatTensor<Self> {
+        max_pool::tracked::<C>(input)
+    }
+
+    fn activate(input: FloatTensor<Self>, activation: Activation) -> FloatTensor<Self> {
+        activation::tracked::<C>(input, activation)
     }
 }

@@ -82,7 +82,7 @@ pub fn blend(average: Tensor<1>, current: Tensor<1>, decay: f64) -> Tensor<1> {
 
 /// The values of a float32 tensor; moved, not copied, if nothing else holds them.
 fn values(tensor: Tensor<1>) -> Vec<f32> {
-    tensor.into_data().into_vec().expect("float32 parameters")
+    tensor.into_data().try_into_vec().expect("float32 parameters")
 }
 
 #[cfg(test)]

@@ -62,7 +62,7 @@ mod tests {
 
     #[test]
     fn ticks_are_round_and_inside() {
-        let axis = Axis::around([29.13, 33.9, 31.0], 5);
+        let axis = Axis::around([29.13, 33.9, 31.0], 6);
         assert_eq!(axis.ticks, [29.0, 30.0, 31.0, 32.0, 33.0, 34.0]);
         assert!(axis.low < 29.13 && axis.high > 33.9);
         assert_eq!(axis.label(29.0), "29");

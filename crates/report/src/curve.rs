@@ -121,12 +121,17 @@ fn plot(
         // About eight markers a line, staggered so that close lines do not hide each other's.
         let step = path.len().div_ceil(8).max(1);
         for place in path.iter().skip(index % step).step_by(step) {
-            marker(root, *place, index % MARKERS, color)?;
+            marker(root, *place, shape(*index), color)?;
         }
-        marker(root, (right + 20.0, *y), index % MARKERS, color)?;
+        marker(root, (right + 20.0, *y), shape(*index), color)?;
         text(root, name, right + 30.0, *y, Ink::small())?;
     }
     Ok(())
+}
+
+/// The marker of a row: another one when the colours begin again, so that no two rows look alike.
+fn shape(index: usize) -> usize {
+    (index + index / COLORS.len()) % MARKERS
 }
 
 /// One of the shapes that tell rows apart without colour.
@@ -199,6 +204,13 @@ fn caption(study: &Study) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn many_rows_still_look_different() {
+        let looks: std::collections::BTreeSet<_> =
+            (0..36).map(|index| (index % COLORS.len(), shape(index))).collect();
+        assert_eq!(looks.len(), 36);
+    }
 
     #[test]
     fn labels_keep_their_order_and_their_distance() {

@@ -12,9 +12,9 @@ pub enum Error {
     /// Nothing to show; the text says why.
     #[error("{0}")]
     Nothing(String),
-    /// Cells that must not stand in one table.
+    /// Cells that must not stand in one table, or a ledger that must not be believed.
     #[error("{0}")]
-    Mixed(String),
+    Refused(String),
     #[error("the frame: {0}")]
     Frame(#[from] PolarsError),
     #[error("drawing: {0}")]

@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{ErrorKind, Write};
 use std::path::Path;
 
+use crate::FILES;
 use crate::canvas::same_picture;
 use crate::error::Error;
 
@@ -48,6 +49,12 @@ pub fn check(folder: &Path, documents: &[Document]) -> Result<Vec<Difference>, E
             first_difference(&found, &document.content)
         };
         differences.extend(what.map(|what| Difference { name: document.name, what }));
+    }
+    let expected = |name: &str| documents.iter().any(|document| document.name == name);
+    for name in FILES.into_iter().filter(|name| !expected(name)) {
+        if folder.join(name).exists() {
+            differences.push(Difference { name, what: "does not belong to this ledger".into() });
+        }
     }
     Ok(differences)
 }
@@ -139,6 +146,16 @@ mod tests {
         let differences = check(folder.path(), &documents()).unwrap();
         assert!(differences[0].what.contains("line 3"), "{}", differences[0].what);
         assert_eq!(differences[1].what, "is missing");
+    }
+
+    #[test]
+    fn a_figure_that_no_ledger_gives_is_found() {
+        let folder = tempfile::tempdir().unwrap();
+        write(folder.path(), &documents()).unwrap();
+        fs::write(folder.path().join("curve.svg"), "<svg/>").unwrap();
+        let differences = check(folder.path(), &documents()).unwrap();
+        assert_eq!(differences.len(), 1);
+        assert_eq!(differences[0].name, "curve.svg");
     }
 
     #[test]

@@ -176,7 +176,7 @@ fn origins(
         }
     }
     match finished.keys().find(|cell| !origins.contains_key(**cell)) {
-        Some(cell) => Err(Error::Nothing(format!(
+        Some(cell) => Err(Error::Refused(format!(
             "the ledger says that cell {cell} is finished, but not who started it: a line is lost"
         ))),
         None => Ok(origins),

@@ -5,16 +5,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use deim_eval::paired::{LEVEL, compare};
 use deim_eval::student;
 use deim_lab::record::{Line, Provenance, Record};
-use deim_spec::{Config, Experiment, PaperTable, cell_id};
+use deim_spec::{Experiment, cell_id};
 use polars::prelude::*;
 
 use crate::error::Error;
+use crate::facts::{budgets, data, distinct, distinct_sorted, published, reused, short_names};
 use crate::frame::{self, Cell, Frames, METRICS, OTHERS};
-use crate::number::{exact, list, short};
+use crate::number::{list, short};
 use crate::study::{Against, CellResult, CurvePoint, Row, Spread, Study};
 
-/// The seeds to plan for: those that the experiment asks for, and those that any cell of the ledger
-/// finished with. A seed that only some rows have is missing in the others.
+/// The seeds to make cells for: those that the experiment asks for, and those that any cell of the
+/// ledger finished with.
 pub fn seeds(experiment: &Experiment, lines: &[Line]) -> Vec<u64> {
     let finished = finished(lines);
     let seen = lines.iter().filter_map(|line| match &line.record {
@@ -24,18 +25,25 @@ pub fn seeds(experiment: &Experiment, lines: &[Line]) -> Vec<u64> {
     experiment.seeds.iter().copied().chain(seen).collect::<BTreeSet<u64>>().into_iter().collect()
 }
 
+/// The row that the others are compared with: the first one.
+pub fn reference_row(_experiment: &Experiment) -> usize {
+    0
+}
+
 fn finished(lines: &[Line]) -> BTreeSet<&str> {
     let finished = lines.iter().filter(|line| matches!(line.record, Record::Finished(_)));
     finished.map(|line| line.cell.as_str()).collect()
 }
 
-/// Leaves out the seeds that nobody asked for and of which no cell is finished.
-fn asked_or_finished(experiment: &Experiment, cells: &[Cell], lines: &[Line]) -> Vec<Cell> {
+/// The cells of every seed that any row has finished. A seed that only some rows have is missing in
+/// the others; a seed that nobody began is not missing, but not begun.
+fn begun(cells: &[Cell], lines: &[Line]) -> Vec<Cell> {
     let finished = finished(lines);
-    let mut seeds: BTreeSet<u64> = experiment.seeds.iter().copied().collect();
-    seeds.extend(
-        cells.iter().filter(|cell| finished.contains(cell.id.as_str())).map(|cell| cell.seed),
-    );
+    let seeds: BTreeSet<u64> = cells
+        .iter()
+        .filter(|cell| finished.contains(cell.id.as_str()))
+        .map(|cell| cell.seed)
+        .collect();
     cells.iter().filter(|cell| seeds.contains(&cell.seed)).cloned().collect()
 }
 
@@ -47,7 +55,7 @@ pub fn gather(
     cells: &[Cell],
     lines: &[Line],
 ) -> Result<Study, Error> {
-    let plan = asked_or_finished(experiment, cells, lines);
+    let plan = begun(cells, lines);
     let frames = frame::read(&plan, lines)?;
     if frames.origins.is_empty() {
         return Err(Error::Nothing(nothing(experiment, &frames)));
@@ -108,6 +116,7 @@ pub fn gather(
         programs: distinct_sorted(origins().map(|origin| origin.program.clone())),
         numerics: first.numerics,
         reused: reused(&frames),
+        asked: experiment.seeds.len(),
         stale: frames.stale,
         contradicted: frames.contradicted,
     })
@@ -132,7 +141,7 @@ fn same_computation(frames: &Frames) -> Result<(), Error> {
         let Provenance { config, seed, manifest, numerics, device_class, .. } = origin;
         let expected = cell_id(config, *seed, manifest, *numerics, device_class);
         if *id != expected {
-            return Err(Error::Mixed(format!(
+            return Err(Error::Refused(format!(
                 "cell {} does not follow from what the ledger says about it (that would be {}): a line was edited, or \
                  written by another version of the program",
                 short(id),
@@ -144,11 +153,11 @@ fn same_computation(frames: &Frames) -> Result<(), Error> {
         distinct_sorted(frames.origins.values().map(|origin| origin.device_class.clone()));
     let numerics = distinct_sorted(frames.origins.values().map(|origin| origin.numerics));
     if classes.len() > 1 {
-        return Err(Error::Mixed(format!("cells of {} cannot share a table", list(&classes))));
+        return Err(Error::Refused(format!("cells of {} cannot share a table", list(&classes))));
     }
     if numerics.len() > 1 {
         let versions: Vec<String> = numerics.iter().map(u32::to_string).collect();
-        return Err(Error::Mixed(format!(
+        return Err(Error::Refused(format!(
             "cells of numerics versions {} cannot share a table",
             list(&versions)
         )));
@@ -217,86 +226,132 @@ fn curves(epochs: &DataFrame, rows: usize) -> Result<Vec<Vec<CurvePoint>>, Error
     Ok(curves)
 }
 
-/// The last part of each dotted key, where that is enough to tell the keys apart.
-fn short_names(keys: &[String]) -> Vec<String> {
-    let last = |key: &str| key.rsplit('.').next().unwrap_or(key).to_owned();
-    let names: Vec<String> = keys.iter().map(|key| last(key)).collect();
-    if names.iter().collect::<BTreeSet<_>>().len() == names.len() { names } else { keys.to_vec() }
-}
+#[cfg(test)]
+mod tests {
+    use deim_eval::paired::Verdict;
 
-fn data(config: &Config) -> String {
-    let scenes = &config.data.synthetic;
-    format!(
-        "synthetic scenes (seed {}) of {} px with {} to {} objects, {} to train on and {} to validate on, input {} px",
-        scenes.seed,
-        scenes.scene_size,
-        scenes.min_objects,
-        scenes.max_objects,
-        scenes.train_images,
-        scenes.val_images,
-        config.data.input_size
-    )
-}
+    use super::*;
+    use crate::samples;
 
-fn budgets(experiment: &Experiment, rows: &[Row]) -> Vec<String> {
-    let budgets = experiment.rows.iter().zip(rows).map(|(setting, row)| {
-        let config = &setting.config;
-        let steps = match row.mean("steps") {
-            Some(steps) => format!(", {} steps", exact(steps)),
-            None => String::new(),
-        };
-        format!("{} epochs{steps} of {} images", config.epochs, config.data.batch_size)
-    });
-    distinct(budgets)
-}
+    fn study(experiment: &Experiment, lines: &[Line]) -> Result<Study, Error> {
+        let cells = samples::cells(experiment, &seeds(experiment, lines), "cpu");
+        gather(experiment, 1, &cells, lines)
+    }
 
-/// What the paper measured on: the table's title and what its rows say about themselves, once where
-/// they agree and row by row where they do not.
-fn published(experiment: &Experiment, paper: &PaperTable) -> String {
-    let rows: Vec<_> = experiment.rows.iter().map(|row| paper.row_for(&row.settings)).collect();
-    let keys: BTreeSet<&String> = rows.iter().flatten().flat_map(|row| row.about.keys()).collect();
-    let mut description = paper.title.clone();
-    for key in keys {
-        let values: Vec<String> = rows
-            .iter()
-            .map(|row| row.and_then(|row| row.about.get(key)))
-            .map(|value| {
-                value.map_or("none".to_owned(), |value| match value.as_str() {
-                    Some(text) => text.to_owned(),
-                    None => value.to_string(),
-                })
-            })
-            .collect();
-        let known = rows.iter().zip(&values).filter(|(row, _)| row.is_some());
-        let distinct = distinct(known.map(|(_, value)| value.clone()));
-        match distinct.as_slice() {
-            [value] => description.push_str(&format!(", {key} {value}")),
-            _ => description.push_str(&format!(", {key} by row: {}", values.join(", "))),
+    #[test]
+    fn a_complete_ledger_gives_means_spreads_and_verdicts() {
+        let experiment = samples::experiment();
+        let study = study(&experiment, &samples::ledger(&experiment)).unwrap();
+        assert_eq!((study.planned(), study.missing(), study.stale), (9, 0, 0));
+        for (at, row) in study.rows.iter().enumerate() {
+            let values: Vec<f64> = (0..3).map(|seed| samples::ap(at, seed)).collect();
+            let mean = values.iter().sum::<f64>() / 3.0;
+            let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
+            assert!((row.ap.mean.unwrap() - mean).abs() < 1e-12);
+            assert!((row.ap.deviation.unwrap() - (squares / 2.0).sqrt()).abs() < 1e-12);
+            // Student's quantile for two degrees of freedom is 4.3027.
+            let [low, high] = row.interval.unwrap();
+            assert!((high - low - 2.0 * 4.302_652_73 * (squares / 2.0 / 3.0).sqrt()).abs() < 1e-8);
+            assert_eq!(row.curve.len(), 2);
+            assert_eq!(row.mean("ap75"), None);
         }
+        assert_eq!(study.rows[1].against, Against::Reference);
+        assert_eq!(study.rows[0].against.verdict(), Some(Verdict::CannotTell));
+        assert_eq!(study.rows[2].against.verdict(), Some(Verdict::Worse));
+        assert_eq!(
+            study.rows.iter().map(|row| row.paper).collect::<Vec<_>>(),
+            [Some(52.2), Some(52.4), None]
+        );
+        assert_eq!(study.paper.as_deref(), Some("gamma of MAL on COCO, epochs 24"));
     }
-    description
-}
 
-/// How many cells were trained for which other experiment.
-fn reused(frames: &Frames) -> BTreeMap<String, usize> {
-    let mut reused = BTreeMap::new();
-    for from in frames.origins.values().filter_map(|origin| origin.reused_from.as_ref()) {
-        *reused.entry(from.clone()).or_insert(0) += 1;
+    #[test]
+    fn the_order_of_the_lines_does_not_matter() {
+        let experiment = samples::experiment();
+        let lines = samples::ledger(&experiment);
+        let before = study(&experiment, &lines).unwrap();
+        // Cells finish in any order; the lines of each cell keep theirs.
+        let turned: Vec<Line> = lines.chunks(4).rev().flatten().cloned().collect();
+        assert_eq!(study(&experiment, &turned).unwrap(), before);
     }
-    reused
-}
 
-/// Each value once, in the order of first appearance.
-fn distinct(values: impl Iterator<Item = String>) -> Vec<String> {
-    let mut seen = Vec::new();
-    for value in values {
-        if !seen.contains(&value) {
-            seen.push(value);
+    #[test]
+    fn a_seed_that_only_some_rows_have_is_missing_in_the_others() {
+        let experiment = samples::experiment();
+        let mut lines = samples::ledger(&experiment);
+        let extra = samples::cells(&experiment, &[7], "cpu");
+        lines.extend(samples::finished(&experiment, &extra[0], "cpu", 0.31));
+        let study = study(&experiment, &lines).unwrap();
+        assert_eq!((study.planned(), study.missing()), (12, 2));
+        assert_eq!(study.rows[0].ap.count, 4);
+        assert_eq!(study.rows[1].missing(), 1);
+        // The pairs are the common seeds.
+        let Against::Compared(comparison) = &study.rows[0].against else { panic!() };
+        assert_eq!(comparison.seeds, 3);
+    }
+
+    #[test]
+    fn seeds_that_nobody_began_are_asked_for_but_not_missing() {
+        let experiment = samples::experiment();
+        let lines = samples::ledger(&Experiment { seeds: vec![0, 1], ..experiment.clone() });
+        let study = study(&experiment, &lines).unwrap();
+        assert_eq!((study.planned(), study.missing(), study.asked), (6, 0, 3));
+    }
+
+    #[test]
+    fn stale_cells_are_counted_and_never_averaged() {
+        let experiment = samples::experiment();
+        let lines = samples::ledger(&experiment);
+        let mut changed = experiment.clone();
+        changed.rows[2].config.loss.alpha = 0.5;
+        let study = study(&changed, &lines).unwrap();
+        assert_eq!((study.stale, study.missing()), (3, 3));
+        assert_eq!(study.rows[2].ap, Spread::default());
+
+        for row in &mut changed.rows {
+            row.config.epochs = 7;
         }
+        let error = self::study(&changed, &lines).unwrap_err();
+        assert!(matches!(error, Error::Nothing(_)));
+        assert!(error.to_string().contains("none of the 9 finished cells"), "{error}");
     }
-    seen
-}
 
-fn distinct_sorted<T: Ord>(values: impl Iterator<Item = T>) -> Vec<T> {
-    values.collect::<BTreeSet<T>>().into_iter().collect()
+    #[test]
+    fn a_cell_that_finished_twice_counts_once_and_is_named_if_it_disagrees() {
+        let experiment = samples::experiment();
+        let mut lines = samples::ledger(&experiment);
+        let cells = samples::cells(&experiment, &[0], "cpu");
+        lines.extend(samples::finished(&experiment, &cells[0], "cpu", samples::ap(0, 0)));
+        assert_eq!(study(&experiment, &lines).unwrap().contradicted, [""; 0]);
+        lines.extend(samples::finished(&experiment, &cells[0], "cpu", 0.9));
+        let study = study(&experiment, &lines).unwrap();
+        assert_eq!(study.contradicted, [cells[0].id.clone()]);
+        assert_eq!(study.rows[0].cells[0].ap, Some(samples::ap(0, 0)));
+    }
+
+    #[test]
+    fn devices_and_edited_lines_are_refused() {
+        let experiment = samples::experiment();
+        let mut lines = samples::ledger(&experiment);
+        let mut cells = samples::cells(&experiment, &[0, 1, 2], "cpu");
+        cells.push(samples::cells(&experiment, &[3], "cuda").remove(0));
+        lines.extend(samples::finished(&experiment, &cells[9], "cuda", 0.3));
+        let error = gather(&experiment, 1, &cells, &lines).unwrap_err().to_string();
+        assert!(error.contains("cpu and cuda"), "{error}");
+
+        let mut lines = samples::ledger(&experiment);
+        if let Record::Started(origin) = &mut lines[0].record {
+            origin.numerics = 2;
+        }
+        let error = study(&experiment, &lines).unwrap_err().to_string();
+        assert!(error.contains("does not follow"), "{error}");
+    }
+
+    #[test]
+    fn a_result_without_a_beginning_is_refused() {
+        let experiment = samples::experiment();
+        let lines = samples::ledger(&experiment).split_off(1);
+        let error = study(&experiment, &lines).unwrap_err().to_string();
+        assert!(error.contains("a line is lost"), "{error}");
+    }
 }

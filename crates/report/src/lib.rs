@@ -10,6 +10,7 @@ mod canvas;
 mod csv;
 mod curve;
 mod error;
+mod facts;
 mod figure;
 mod files;
 mod frame;
@@ -17,15 +18,21 @@ mod gather;
 mod markdown;
 mod number;
 mod panel;
+#[cfg(test)]
+mod samples;
 mod study;
 mod terminal;
 
 pub use error::Error;
 pub use files::{Difference, Document, check, write};
 pub use frame::Cell;
-pub use gather::{gather, seeds};
+pub use gather::{gather, reference_row, seeds};
 pub use study::Study;
 pub use terminal::{table as terminal_table, width as terminal_width};
+
+/// The names of all files that a report may have.
+pub const FILES: [&str; 6] =
+    ["table.md", "table.csv", "figure.png", "figure.svg", "curve.png", "curve.svg"];
 
 /// The files of a report, in the order in which a reader opens them.
 pub fn render(study: &Study) -> Result<Vec<Document>, Error> {

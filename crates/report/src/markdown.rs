@@ -13,7 +13,10 @@ pub fn page(study: &Study) -> String {
     // Writing to a String cannot fail.
     let _ = writeln!(page, "# {}\n\n{}\n\n**{}**\n", study.title, study.question, study.verdict());
     table(&mut page, study);
-    page.push('\n');
+    let _ = writeln!(page, "\n![Every row's AP, difference and verdict](figure.svg)\n");
+    if study.has_curves() {
+        let _ = writeln!(page, "![AP over epochs](curve.svg)\n");
+    }
     for note in notes(study) {
         let _ = writeln!(page, "- {note}");
     }
@@ -24,7 +27,8 @@ pub fn page(study: &Study) -> String {
 
 fn table(page: &mut String, study: &Study) {
     let mut head: Vec<String> = study.names.clone();
-    head.extend(["AP ± std", "seeds", "AP50", "AP75", "APs", "APm", "APl"].map(str::to_owned));
+    head.push(format!("AP ± std on {}", study.data_name));
+    head.extend(["seeds", "AP50", "AP75", "APs", "APm", "APl"].map(str::to_owned));
     head.push(format!("AP against {} [95 %]", study.reference_label()));
     head.extend(
         ["verdict", "p: t / sign", "detectable", "best epoch's AP", "min / cell"]
@@ -94,6 +98,13 @@ pub fn warnings(study: &Study) -> Vec<String> {
     let (missing, planned) = (study.missing(), study.planned());
     if missing > 0 {
         warnings.push(format!("incomplete: {missing} of {planned} cells are missing"));
+    }
+    if study.seeds().len() < study.asked {
+        warnings.push(format!(
+            "fewer seeds than the experiment asks for: {} of {}",
+            study.seeds().len(),
+            study.asked
+        ));
     }
     if study.stale > 0 {
         let what = if study.stale == 1 { "cell belongs" } else { "cells belong" };

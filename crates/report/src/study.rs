@@ -35,6 +35,8 @@ pub struct Study {
     pub numerics: u32,
     /// How many cells were trained for another experiment, by its `NAME/SCALE`.
     pub reused: BTreeMap<String, usize>,
+    /// How many seeds the experiment asks for.
+    pub asked: usize,
     /// Finished cells of the ledger that are not of this study.
     pub stale: usize,
     /// Cells that finished twice with different numbers.
@@ -145,6 +147,11 @@ impl Row {
 }
 
 impl Study {
+    /// Whether any epoch of any row was evaluated.
+    pub fn has_curves(&self) -> bool {
+        self.rows.iter().any(|row| !row.curve.is_empty())
+    }
+
     pub fn planned(&self) -> usize {
         self.rows.iter().map(|row| row.cells.len()).sum()
     }
@@ -153,7 +160,7 @@ impl Study {
         self.rows.iter().map(Row::missing).sum()
     }
 
-    /// The seeds of the study, finished or not.
+    /// The seeds that any row has finished.
     pub fn seeds(&self) -> BTreeSet<u64> {
         self.rows.iter().flat_map(|row| row.cells.iter().map(|cell| cell.seed)).collect()
     }
@@ -184,7 +191,7 @@ impl Study {
             "cargo run --release -- ablation {} --scale {} --seeds {}{device}",
             self.name,
             self.scale,
-            self.seeds().len()
+            self.seeds().last().map_or(0, |last| last + 1)
         )
     }
 

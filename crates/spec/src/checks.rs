@@ -274,10 +274,15 @@ impl Checker {
         if phases.stop == 0 {
             let keys = match schedule.stop_epoch {
                 Some(_) => vec![stop.clone()],
-                None => vec![epochs.clone(), no_aug],
+                None => vec![epochs.clone(), no_aug.clone()],
             };
             self.relation("no epoch before stage 2".into(), &keys, Some(shorter.into()));
             return;
+        }
+        // The learning rate has its own tail, also where `stop_epoch` is set by hand.
+        if schedule.no_aug_epochs >= phases.end {
+            let keys = [no_aug, epochs.clone()];
+            self.relation("no epoch before the last ones".into(), &keys, Some(shorter.into()));
         }
         if phases.augment_start > phases.stop {
             self.relation(
@@ -396,6 +401,9 @@ mod tests {
         assert_eq!(broken(|c| c.schedule.flat_epoch = Some(3)), ["schedule.flat_epoch"]);
         assert_eq!(broken(|c| c.schedule.augment_start = 59), ["schedule.augment_start"]);
         assert_eq!(broken(|c| c.schedule.no_aug_epochs = 60), ["epochs"]);
+        let by_hand =
+            broken(|c| (c.schedule.no_aug_epochs, c.schedule.stop_epoch) = (60, Some(58)));
+        assert_eq!(by_hand, ["schedule.no_aug_epochs"]);
         assert!(broken(|c| c.schedule.augment_start = u32::MAX).len() == 1, "no overflow");
     }
 }

@@ -373,7 +373,7 @@ fn published(
     let mut table = paper::read(table, place, parts)?;
     table.keep(&filter).map_err(|(key, problem)| {
         let node = head.at(&["paper", "where", &key]);
-        Diagnostic::new(problem).at_some(node.map(|node| node.place), "of this filter")
+        Diagnostic::new(problem).at_some(node.map(|node| node.place), "this filter leaves nothing")
     })?;
     if !rows.iter().any(|row| table.row_for(&row.settings).is_some()) {
         let known: Vec<String> = table.rows.iter().map(paper::PaperRow::title).collect();

@@ -2,7 +2,7 @@
 
 use crate::axes::Axis;
 use crate::error::Diagnostic;
-use crate::file::HEAD_KEYS;
+use crate::keys;
 use crate::node::{Table, leaves, merge, nest, parse_flag, segments};
 use crate::source::{Place, Sources};
 use crate::typed;
@@ -26,13 +26,22 @@ pub(crate) fn read(set: &[String], sources: &mut Sources) -> Result<Table, Diagn
         let (key, text) = (&assignment[..equals], &assignment[equals + 1..]);
         let node = parse_flag(source, FLAG.len() + equals + 1, text)?;
         let table = nest(segments(key, place(0, equals), sources), node);
-        typed::config(&table).map_err(|error| match HEAD_KEYS.contains(&key) {
-            true => error.note(format!("`{key}` is a key of the experiment, not of its cells")),
-            false => error,
-        })?;
+        typed::config(&table).map_err(|error| advised(error, key))?;
         merge(&mut merged, table);
     }
     Ok(merged)
+}
+
+/// A flag has no table around it that would say which keys there are.
+fn advised(error: Diagnostic, key: &str) -> Diagnostic {
+    let unknown = !keys::all().iter().any(|known| known.path == key);
+    match keys::suggestion(key) {
+        _ if key == "seeds" => Diagnostic { help: vec!["use `--seeds N`".into()], ..error },
+        Some(meant) if unknown => {
+            Diagnostic { help: vec![format!("did you mean `{meant}`?")], ..error }
+        }
+        _ => error,
+    }
 }
 
 /// A flag must not set what an axis sets: the label of the row would not be true.

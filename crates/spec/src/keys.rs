@@ -29,16 +29,18 @@ pub fn all() -> Vec<Key> {
     keys
 }
 
-/// `; did you mean ...?` for a key that does not exist, if one is near.
-pub fn suggestion(written: &str) -> String {
+/// The key that was probably meant by one that does not exist.
+pub fn suggestion(written: &str) -> Option<String> {
     let keys = all();
     let paths: Vec<&str> = keys.iter().map(|key| key.path.as_str()).collect();
-    // Someone who leaves out the table means the key by its last name.
-    let last = paths.iter().find(|path| path.rsplit('.').next() == Some(written)).copied();
-    match last.or_else(|| nearest(written, &paths)) {
-        Some(path) => format!("; did you mean `{path}`?"),
-        None => String::new(),
-    }
+    nearest(written, &paths).map(str::to_owned).or_else(|| {
+        // Someone who leaves out the table means the key by its last name.
+        let last = |path: &&str| path.rsplit('.').next().map(str::to_owned).unwrap_or_default();
+        let names: Vec<String> = paths.iter().map(last).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let meant = nearest(written, &names)?;
+        paths.iter().zip(&names).find(|(_, name)| **name == meant).map(|(path, _)| (*path).into())
+    })
 }
 
 fn walk(root: &Value, schema: &Value, prefix: &str, keys: &mut Vec<Key>) {
@@ -123,9 +125,10 @@ mod tests {
 
     #[test]
     fn slips_are_recognised() {
-        assert_eq!(suggestion("loss.gama"), "; did you mean `loss.gamma`?");
-        assert_eq!(suggestion("mosaic"), "; did you mean `augment.mosaic`?");
-        assert_eq!(suggestion("nothing.like.it"), "");
+        assert_eq!(suggestion("loss.gama").as_deref(), Some("loss.gamma"));
+        assert_eq!(suggestion("mosaic").as_deref(), Some("augment.mosaic"));
+        assert_eq!(suggestion("gama").as_deref(), Some("loss.gamma"));
+        assert_eq!(suggestion("nothing.like.it"), None);
     }
 
     #[test]

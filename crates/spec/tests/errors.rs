@@ -259,6 +259,11 @@ fn flag_with_an_unknown_key() {
 }
 
 #[test]
+fn flag_without_its_table() {
+    assert_snapshot!(message_of_flags(&["mixup=0.5"]));
+}
+
+#[test]
 fn flag_of_the_wrong_type() {
     assert_snapshot!(message_of_flags(&["loss.alpha=0.5", "loss.gamma=high"]));
 }

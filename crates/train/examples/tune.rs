@@ -20,7 +20,7 @@ fn main() {
         Event::Epoch(e) => {
             let m = e.metrics.clone().unwrap_or_default();
             println!("{:6.1}s epoch {:2} loss {:.3} lr {:.2e} tgt {:.1} ap {:.4} ap50 {:.4} s {:.3} m {:.3} l {:.3} train {:.2}s wait {:.2}s eval {:.2}s {:?}", start.elapsed().as_secs_f64(), e.epoch, e.loss, e.learning_rate, e.targets_per_image,
-                m.ap.unwrap_or(-1.0), m.ap50.unwrap_or(-1.0), m.ap_small.unwrap_or(-1.0), m.ap_medium.unwrap_or(-1.0), m.ap_large.unwrap_or(-1.0), e.seconds.train, e.seconds.wait, e.seconds.evaluate, e.notes);
+                m.ap.unwrap_or(-1.0), m.ap50.unwrap_or(-1.0), m.ap_small.unwrap_or(-1.0), m.ap_medium.unwrap_or(-1.0), m.ap_large.unwrap_or(-1.0), e.seconds.train, e.seconds.wait, e.seconds.evaluate, e.notes); println!("     {}", e.losses.iter().map(|(k, v)| format!("{}={v:.2}", k.trim_start_matches("loss_"))).collect::<Vec<_>>().join(" "));
         }
         Event::Step { step, loss, .. } if std::env::var("STEPS").is_ok() => println!("step {step} loss {loss}"),
         _ => {}

@@ -17,12 +17,14 @@ use thiserror::Error;
 
 use crate::denoising::{Denoising, DenoisingPairs};
 use crate::edge_terms::{self, PairCounts};
-use crate::heads::{Gathered, Heads, Layout};
+use crate::heads::{Gathered, Heads};
+
 use crate::losses::boxes::{BoxLoss, BoxSums, Similarity};
 use crate::losses::class::{ClassLoss, Positives};
 use crate::losses::edges::EdgeLoss;
-use crate::losses::upload;
+use crate::losses::{Total, upload};
 use crate::matcher::{Matcher, Pair};
+use crate::plan::Plan;
 use crate::union::union;
 
 /// Why a step has no losses.
@@ -30,11 +32,8 @@ use crate::union::union;
 pub enum CriterionError {
     #[error("the detector returned no predictions")]
     NoHeads,
-    #[error(
-        "head '{head}': logits {logits:?} and boxes {boxes:?} do not fit a batch of {batch} with \
-         {classes} classes"
-    )]
-    Shape { head: String, logits: [usize; 3], boxes: [usize; 3], batch: usize, classes: usize },
+    #[error("head '{head}': logits {logits:?} and boxes {boxes:?}, expected logits {expected:?}")]
+    Shape { head: String, logits: [usize; 3], boxes: [usize; 3], expected: [usize; 3] },
     #[error("image {image}: {problem}")]
     Target { image: usize, problem: String },
     #[error("the detector's outputs lack {0}")]
@@ -160,7 +159,7 @@ impl Criterion {
         matches: Matches,
     ) -> Result<Losses, CriterionError> {
         self.check_targets(gathered, targets)?;
-        let plans = self.plans(gathered, targets, denoising, &matches)?;
+        let plans = Plan::of_groups(gathered, targets, denoising, &matches)?;
         let device = gathered.plain.device();
 
         let mut terms = Vec::new();
@@ -216,47 +215,6 @@ impl Criterion {
         let positives = matches.heads[last].iter().map(Vec::len).sum();
         let notes = notes(gathered, targets, &matches);
         Ok(Losses { terms, values, total: total.finish(), positives, notes, matches })
-    }
-
-    /// Which pairs and normalisers each group's losses use.
-    fn plans<'a>(
-        &self,
-        gathered: &Gathered,
-        targets: &[Target],
-        denoising: Option<&'a DenoisingPairs>,
-        matches: &'a Matches,
-    ) -> Result<Vec<Plan<'a>>, CriterionError> {
-        let count = targets.iter().map(|target| target.labels.len()).sum::<usize>().max(1) as f64;
-        let own: Vec<&[Vec<Pair>]> = matches.heads.iter().map(Vec::as_slice).collect();
-        let mut plans = vec![match &matches.union {
-            Some(union) => Plan {
-                box_count: union.iter().map(Vec::len).sum::<usize>().max(1) as f64,
-                box_pairs: vec![union.as_slice(); own.len()],
-                class_pairs: own,
-                class_count: count,
-            },
-            None => Plan {
-                class_pairs: own.clone(),
-                class_count: count,
-                box_pairs: own,
-                box_count: count,
-            },
-        }];
-        if gathered.groups.len() > 1 {
-            let denoising = denoising.ok_or(CriterionError::Missing("denoising targets"))?;
-            let pairs = vec![denoising.pairs.as_slice(); gathered.groups[1].heads()];
-            let count = count * denoising.groups as f64;
-            plans.push(Plan {
-                class_pairs: pairs.clone(),
-                class_count: count,
-                box_pairs: pairs,
-                box_count: count,
-            });
-        }
-        for (plan, layout) in plans.iter().zip(&gathered.groups) {
-            plan.check(layout, targets)?;
-        }
-        Ok(plans)
     }
 
     /// The classification loss of each head of a group, and the gradient by its flat logits.
@@ -341,73 +299,6 @@ impl Criterion {
     }
 }
 
-/// The pairs and normalisers of one group, by head and image.
-pub(crate) struct Plan<'a> {
-    class_pairs: Vec<&'a [Vec<Pair>]>,
-    class_count: f64,
-    pub(crate) box_pairs: Vec<&'a [Vec<Pair>]>,
-    pub(crate) box_count: f64,
-}
-
-impl Plan<'_> {
-    /// Pairs may come from outside: every index is checked before it is used.
-    fn check(&self, layout: &Layout, targets: &[Target]) -> Result<(), CriterionError> {
-        for images in self.class_pairs.iter().chain(&self.box_pairs) {
-            if images.len() != targets.len() {
-                return Err(CriterionError::Missing("matches for every image"));
-            }
-            for (image, (pairs, target)) in images.iter().zip(targets).enumerate() {
-                let fits =
-                    |pair: &&Pair| pair.query < layout.queries && pair.target < target.labels.len();
-                if pairs.iter().filter(fits).count() < pairs.len() {
-                    let (queries, targets) = (layout.queries, target.labels.len());
-                    let problem =
-                        format!("a match outside {queries} queries and {targets} targets");
-                    return Err(CriterionError::Target { image, problem });
-                }
-            }
-        }
-        if self.class_pairs.len() != layout.heads() || self.box_pairs.len() != layout.heads() {
-            return Err(CriterionError::Missing("matches for every head"));
-        }
-        Ok(())
-    }
-}
-
-/// Builds a scalar with a known value and known gradients.
-struct Total {
-    value: Tensor<1>,
-    /// Its gradient is the total's; its value is of no meaning and is taken out again.
-    carrier: Option<Tensor<1>>,
-}
-
-impl Total {
-    fn new(value: Tensor<1>) -> Self {
-        Self { value, carrier: None }
-    }
-
-    /// Makes `gradient` the derivative of the total by `input`.
-    fn attach<const D: usize>(&mut self, input: Tensor<D>, gradient: Tensor<D>) {
-        if input.device().is_autodiff() {
-            let product = (input * Tensor::from_inner(gradient)).sum();
-            self.carrier = Some(match self.carrier.take() {
-                Some(carrier) => carrier + product,
-                None => product,
-            });
-        }
-    }
-
-    fn finish(self) -> Tensor<1> {
-        match self.carrier {
-            Some(carrier) => {
-                let rest = self.value - carrier.clone().inner();
-                carrier + Tensor::from_inner(rest)
-            }
-            None => self.value,
-        }
-    }
-}
-
 fn names<'a>(name: &'a str, suffixes: &'a [String]) -> impl Iterator<Item = String> + 'a {
     suffixes.iter().map(move |suffix| format!("{name}{suffix}"))
 }
@@ -425,4 +316,96 @@ fn notes(gathered: &Gathered, targets: &[Target], matches: &Matches) -> BTreeMap
         .filter(|&(_, count)| count > 0)
         .map(|(note, count)| (note.to_owned(), count))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::{Device, TensorData};
+    use deim_model::outputs::{DecoderOutputs, Prediction};
+
+    use super::*;
+
+    const QUERIES: usize = 3;
+
+    fn outputs(device: &Device, shift: f32) -> (Outputs, Tensor<3>) {
+        let tensor = |width: usize, low: f32, step: f32| -> Tensor<3> {
+            let count = QUERIES * width;
+            let values: Vec<f32> = (0..count).map(|i| low + step * (i % 5) as f32).collect();
+            Tensor::from_data(TensorData::new(values, [1, QUERIES, width]), device)
+        };
+        let boxes = (tensor(4, 0.3, 0.05) + shift).require_grad();
+        let prediction = |boxes: Tensor<3>| Prediction {
+            logits: tensor(2, -2.0, 0.3).require_grad(),
+            boxes,
+            corners: None,
+        };
+        let layers = vec![prediction(tensor(4, 0.2, 0.1)), prediction(boxes.clone())];
+        let matching = DecoderOutputs { layers, pre: None, reference: None };
+        let encoder = prediction(tensor(4, 0.25, 0.08));
+        (Outputs { matching, encoder, denoising: None }, boxes)
+    }
+
+    fn target(count: usize) -> Target {
+        let boxes = (0..count).map(|i| [0.41, 0.33 + 0.057 * i as f32, 0.28, 0.23]).collect();
+        Target { labels: (0..count).map(|i| i as u32 % 2).collect(), boxes }
+    }
+
+    fn criterion() -> Criterion {
+        Criterion::new(&Config::default(), 2)
+    }
+
+    #[test]
+    fn the_total_is_the_sum_of_the_terms_with_and_without_a_graph() {
+        let targets = [target(2)];
+        let mut totals = Vec::new();
+        for device in [Device::flex(), Device::flex().autodiff()] {
+            let (outputs, _) = outputs(&device, 0.0);
+            let losses = criterion().forward(&outputs, &targets, None).unwrap();
+            assert_eq!(losses.terms.len(), 9);
+            assert_eq!(losses.positives, 2);
+            let sum = losses.values.sum().into_scalar::<f32>();
+            let total = losses.total.into_scalar::<f32>();
+            assert!((sum - total).abs() < 1e-5 * sum, "{sum} {total}");
+            totals.push(sum);
+        }
+        assert_eq!(totals[0], totals[1]);
+    }
+
+    #[test]
+    fn the_gradient_by_the_boxes_is_the_slope_of_the_box_losses() {
+        // The class loss moves with the boxes, too, but no gradient goes through its quality.
+        let mut criterion = criterion();
+        criterion.config.weight_class = 0.0;
+        let device = Device::flex().autodiff();
+        let targets = [target(2)];
+        let total = |shift: f32| {
+            let (outputs, boxes) = outputs(&device, shift);
+            let losses = criterion.forward(&outputs, &targets, None).unwrap();
+            let value = losses.total.clone().into_scalar::<f32>();
+            (value, boxes.grad(&losses.total.backward()).unwrap().sum().into_scalar::<f32>())
+        };
+        let slope = (total(2e-3).0 - total(-2e-3).0) / 4e-3;
+        let gradient = total(0.0).1;
+        assert!((slope - gradient).abs() < 0.02 * gradient.abs(), "{slope} {gradient}");
+    }
+
+    #[test]
+    fn more_targets_than_queries_are_noted() {
+        let (outputs, _) = outputs(&Device::flex(), 0.0);
+        let losses = criterion().forward(&outputs, &[target(5)], None).unwrap();
+        assert_eq!(losses.positives, QUERIES);
+        assert_eq!(losses.notes.get("targets_without_query"), Some(&2));
+    }
+
+    #[test]
+    fn what_does_not_fit_is_an_error() {
+        let (outputs, _) = outputs(&Device::flex(), 0.0);
+        let message = |targets: &[Target]| {
+            criterion().forward(&outputs, targets, None).unwrap_err().to_string()
+        };
+        assert!(message(&[]).contains("0 targets for 1 images"));
+        let mut wrong = target(1);
+        wrong.labels[0] = 7;
+        assert_eq!(message(&[wrong]), "image 0: label 7 of 2 classes");
+    }
 }

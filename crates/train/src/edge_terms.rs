@@ -4,10 +4,11 @@ use burn::tensor::{IndexingUpdateOp, Tensor, TensorData};
 use deim_data::Target;
 
 use crate::boxes;
-use crate::criterion::{CriterionError, Plan};
+use crate::criterion::CriterionError;
 use crate::heads::{Gathered, Layout};
 use crate::losses::edges::{self, Bin, EdgeLoss};
 use crate::losses::upload_indices;
+use crate::plan::Plan;
 
 /// How many rows of a layer are matched and how many are not: the balance of the distillation.
 #[derive(Clone, Copy, Debug)]

@@ -107,9 +107,6 @@ impl Gathered {
             std::iter::once(&heads.matching).chain(&heads.denoising).collect();
         let first = groups[0].heads.first().ok_or(CriterionError::NoHeads)?;
         let [batch, _, classes] = first.prediction.logits.dims();
-        for head in groups.iter().flat_map(|group| &group.heads) {
-            check_shape(head, batch, classes)?;
-        }
 
         let mut parts: Vec<Tensor<1>> = Vec::new();
         let mut length = 0;
@@ -123,6 +120,7 @@ impl Gathered {
         for group in &groups {
             let Some(first) = group.heads.first() else { return Err(CriterionError::NoHeads) };
             let queries = first.prediction.logits.dims()[1];
+            group.heads.iter().try_for_each(|head| check_shape(head, [batch, queries, classes]))?;
             layouts.push(Layout {
                 suffixes: group.heads.iter().map(|head| head.suffix.clone()).collect(),
                 layers: group.layers,
@@ -206,14 +204,14 @@ impl Gathered {
     }
 }
 
-/// Every head of a group shares the shape of its first.
-fn check_shape(head: &Head, batch: usize, classes: usize) -> Result<(), CriterionError> {
+/// Every head of a group shares the shape of its first, every group batch and classes.
+fn check_shape(head: &Head, expected: [usize; 3]) -> Result<(), CriterionError> {
     let logits = head.prediction.logits.dims();
     let boxes = head.prediction.boxes.dims();
-    if logits[0] == batch && logits[2] == classes && boxes == [batch, logits[1], 4] {
+    if logits == expected && boxes == [expected[0], expected[1], 4] {
         return Ok(());
     }
-    Err(CriterionError::Shape { head: head.suffix.clone(), logits, boxes, batch, classes })
+    Err(CriterionError::Shape { head: head.suffix.clone(), logits, boxes, expected })
 }
 
 fn stack_corners(group: &Group) -> Option<Tensor<2>> {

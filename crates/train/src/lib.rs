@@ -13,10 +13,12 @@ pub mod heads;
 pub mod losses;
 pub mod matcher;
 pub mod optimizer;
+mod plan;
 pub mod run;
 pub mod schedule;
 pub mod simota;
 pub mod stages;
+pub mod threads;
 pub mod union;
 
 /// Version of the numerics, part of every cell's id: raised by hand with every change of code that

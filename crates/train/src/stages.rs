@@ -225,12 +225,15 @@ mod tests {
     #[test]
     fn bad_epochs_of_stage_two_reload_every_other_time() {
         assert_eq!(reloads(RULES, &[0.1, 0.2, 0.1, 0.1, 0.1, 0.1]), vec![2, 2, 4]);
-        assert_eq!(reloads(StageRules { reload_best: false, ..RULES }, &[0.1, 0.2, 0.1, 0.1]), []);
+        assert_eq!(
+            reloads(StageRules { reload_best: false, ..RULES }, &[0.1, 0.2, 0.1, 0.1]).len(),
+            0
+        );
     }
 
     #[test]
     fn without_a_best_checkpoint_nothing_is_reloaded() {
-        assert_eq!(reloads(StageRules { stop_epoch: 0, ..RULES }, &[0.2, 0.1]), []);
+        assert_eq!(reloads(StageRules { stop_epoch: 0, ..RULES }, &[0.2, 0.1]).len(), 0);
     }
 
     #[test]

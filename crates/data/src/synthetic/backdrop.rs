@@ -1,5 +1,6 @@
 //! What stands behind the objects: light, texture and clutter that belong to no class.
 
+use super::shapes::fraction;
 use crate::draws::Draws;
 use crate::rotation::cos_sin;
 use crate::sample::Image;
@@ -74,18 +75,24 @@ fn light(size: usize, draws: &mut Draws) -> Image {
         });
         // Between two points of the lattice each channel is a straight line along the row.
         for column in 0..cells {
-            let (from, to) =
-                ((column * size).div_ceil(cells), ((column + 1) * size).div_ceil(cells));
-            let line: [[f32; 2]; 3] = std::array::from_fn(|at| {
+            let (from, to) = (column * size / cells, (column + 1) * size / cells);
+            let width = to - from;
+            // In 1/65536 of a level, so that a step is one addition.
+            let mut level = [0_i32; 3];
+            let mut slope = [0_i32; 3];
+            for at in 0..3 {
                 let [first, last] = [column, column + 1].map(|end| {
                     mix(edges[0][at], edges[1][at], end as f32 / cells as f32)
                         + mix(bumps[cell][end], bumps[cell + 1][end], within)
                 });
-                [first, (last - first) * cells as f32 / size as f32]
-            });
-            let start = column as f32 * size as f32 / cells as f32;
-            for (x, pixel) in (from..to).zip(&mut row[from..to]) {
-                *pixel = line.map(|[value, slope]| (value + slope * (x as f32 - start)) as u8);
+                level[at] = (first * 65536.0) as i32;
+                slope[at] = ((last - first) * 65536.0 / width as f32) as i32;
+            }
+            for pixel in &mut row[from..to] {
+                for at in 0..3 {
+                    pixel[at] = (level[at] >> 16).clamp(0, 255) as u8;
+                    level[at] += slope[at];
+                }
             }
         }
     }
@@ -101,7 +108,7 @@ fn weave(image: &mut Image, draws: &mut Draws) {
     let width = image.width;
     for (index, pixel) in image.pixels.as_chunks_mut::<3>().0.iter_mut().enumerate() {
         let phase = (index % width) as f32 * x_step + (index / width) as f32 * y_step;
-        let offset = if phase - phase.floor() < 0.5 { depth } else { -depth };
+        let offset = if fraction(phase) < 0.5 { depth } else { -depth };
         *pixel = pixel.map(|value| (f32::from(value) + offset) as u8);
     }
 }
@@ -121,7 +128,7 @@ fn blob(image: &mut Image, draws: &mut Draws) {
         let (from_x, from_y) = (dx - x, dy - y);
         let inside = 1.0 - (from_x * from_x + from_y * from_y) / (radius * radius);
         let phase = from_x * x_step + from_y * y_step;
-        let second = striped && phase - phase.floor() < 0.5;
+        let second = striped && fraction(phase) < 0.5;
         (inside > 0.0).then(|| (if second { other } else { colour }, strength * inside * inside))
     });
 }

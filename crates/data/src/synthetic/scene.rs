@@ -42,7 +42,9 @@ pub(crate) fn draw(config: &Synthetic, split: Split, index: usize) -> Result<Sce
     let size = config.scene_size;
     let mut scene = Scene { image: backdrop::paint(size, &mut draws), objects: Vec::new() };
     let mut free = vec![true; size * size];
-    let wanted = config.min_objects + draws.below(config.max_objects - config.min_objects + 1);
+    // The smaller of two draws: most scenes hold a handful of objects, some are crowded.
+    let spread = config.max_objects - config.min_objects + 1;
+    let wanted = config.min_objects + draws.below(spread).min(draws.below(spread));
     let mut tried = 0;
     while scene.objects.len() < wanted {
         // A crowded scene may hold fewer objects than were drawn for it, but not too few.
@@ -58,7 +60,7 @@ pub(crate) fn draw(config: &Synthetic, split: Split, index: usize) -> Result<Sce
         let shape = Shape::draw(size, &mut draws);
         for _ in 0..PLACES {
             let centre = [0; 2].map(|_| draws.range(0.0, size as f64) as f32);
-            if shape.visible(centre, size, &free) >= VISIBLE * shape.area {
+            if shape.fits(centre, size, &free) {
                 scene.objects.push(shape.paint(centre, &mut scene.image, &mut free, &mut draws));
                 break;
             }
@@ -68,19 +70,18 @@ pub(crate) fn draw(config: &Synthetic, split: Split, index: usize) -> Result<Sce
     Ok(scene)
 }
 
-/// Square root of an object's area in pixels: about a third small, half medium, the rest large by
-/// COCO's limits of 32 and 96. Where the scene has no room for a size, the next smaller one.
+/// Square root of an object's area in pixels: about one in seven small, three in five medium, the
+/// rest large by COCO's limits of 32 and 96. Where the scene has no room for a size, the next smaller.
 fn draw_side(size: usize, draws: &mut Draws) -> f64 {
-    let most = size as f64 / 2.0;
+    let most = size as f64 * 0.6;
     let kind = draws.unit();
     let unit = draws.unit();
-    if kind < 0.15 && most > 98.0 {
+    if kind < 0.25 && most > 98.0 {
         98.0 + (most - 98.0) * unit
-    } else if kind < 0.65 && most > 33.0 {
-        // Squared, so that the lower half of the medium sizes is more common.
-        33.0 + (most.min(92.0) - 33.0) * unit * unit
+    } else if kind < 0.86 && most > 36.0 {
+        36.0 + (most.min(94.0) - 36.0) * unit
     } else {
-        18.0 + 13.0 * unit
+        20.0 + 11.0 * unit
     }
 }
 
@@ -109,7 +110,8 @@ impl Shape {
         let aspect = draws.range(0.75, 1.0 / 0.75);
         let scale = side * side / kind.outline.area();
         let half = [(scale * aspect).sqrt(), (scale / aspect).sqrt()];
-        let (cos, sin) = cos_sin(draws.unit());
+        // A twelfth of a turn at the most, to either side.
+        let (cos, sin) = cos_sin(draws.range(-1.0 / 12.0, 1.0 / 12.0));
         let period = (side / draws.range(3.0, 5.0)).clamp(6.0, 18.0);
         let slope = [0; 2].map(|_| (draws.range(-18.0, 18.0) / half[0].max(half[1])) as f32);
         Self {
@@ -125,16 +127,24 @@ impl Shape {
         }
     }
 
-    /// Calls `each` with the pixels of the outline inside the scene: column, row, and the place
-    /// along the shape's own axes.
-    fn pixels(&self, [x, y]: [f32; 2], size: usize, mut each: impl FnMut(usize, usize, f32, f32)) {
+    /// Calls `each` with every `stride`-th pixel of the outline inside the scene: column, row, and
+    /// the place along the shape's own axes.
+    fn pixels(
+        &self,
+        [x, y]: [f32; 2],
+        size: usize,
+        stride: usize,
+        mut each: impl FnMut(usize, usize, f32, f32),
+    ) {
         let reach_x = self.half[0] * self.cos.abs() + self.half[1] * self.sin.abs();
         let reach_y = self.half[0] * self.sin.abs() + self.half[1] * self.cos.abs();
         let columns = (x - reach_x).max(0.0) as usize..((x + reach_x) as usize + 1).min(size);
         let scale = self.half.map(|half| 1.0 / half);
-        for row in (y - reach_y).max(0.0) as usize..((y + reach_y) as usize + 1).min(size) {
+        for row in ((y - reach_y).max(0.0) as usize..((y + reach_y) as usize + 1).min(size))
+            .step_by(stride)
+        {
             let down = row as f32 + 0.5 - y;
-            for column in columns.clone() {
+            for column in columns.clone().step_by(stride) {
                 let right = column as f32 + 0.5 - x;
                 let along = right * self.cos + down * self.sin;
                 let across = down * self.cos - right * self.sin;
@@ -145,13 +155,16 @@ impl Shape {
         }
     }
 
-    /// How many of its pixels would show.
-    fn visible(&self, centre: [f32; 2], size: usize, free: &[bool]) -> f64 {
-        let mut count = 0_u32;
-        self.pixels(centre, size, |column, row, _, _| {
-            count += u32::from(free[row * size + column]);
-        });
-        f64::from(count)
+    /// Whether enough of it would show. A look at one pixel in sixteen turns most places down.
+    fn fits(&self, centre: [f32; 2], size: usize, free: &[bool]) -> bool {
+        let count = |stride: usize| {
+            let mut count = 0;
+            self.pixels(centre, size, stride, |column, row, _, _| {
+                count += usize::from(free[row * size + column]);
+            });
+            (count * stride * stride) as f64
+        };
+        count(4) >= 0.9 * VISIBLE * self.area && count(1) >= VISIBLE * self.area
     }
 
     /// Paints what shows and takes its pixels.
@@ -169,7 +182,7 @@ impl Shape {
         let second = colour_unlike(first, draws);
         let mut bounds = [u32::MAX, u32::MAX, 0, 0];
         let mut area = 0;
-        self.pixels(centre, size, |column, row, along, across| {
+        self.pixels(centre, size, 1, |column, row, along, across| {
             let index = row * size + column;
             if !std::mem::replace(&mut free[index], false) {
                 return;

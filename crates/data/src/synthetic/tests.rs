@@ -28,7 +28,7 @@ fn pixels_hash() -> String {
 #[test]
 fn other_pixels_need_another_generator_version() {
     // Ledgers identify scenes by GENERATOR_VERSION alone. When this hash changes, count it up.
-    let expected = "to be filled";
+    let expected = "aa152645dca4af1bf16c8b24bd913fb0e38fe3efcd60b615e37c2e72c96e2c1a";
     assert_eq!((GENERATOR_VERSION, pixels_hash().as_str()), (1, expected));
 }
 
@@ -73,11 +73,12 @@ fn sizes_and_classes_are_mixed_and_boxes_hold_visible_objects() {
     }
     let total: i32 = sizes.iter().sum();
     let share = |count: i32| f64::from(count) / f64::from(total);
-    assert!((0.25..0.55).contains(&share(sizes[0])), "small {sizes:?}");
-    assert!((0.35..0.60).contains(&share(sizes[1])), "medium {sizes:?}");
-    assert!((0.05..0.25).contains(&share(sizes[2])), "large {sizes:?}");
+    assert!((0.08..0.30).contains(&share(sizes[0])), "small {sizes:?}");
+    assert!((0.45..0.80).contains(&share(sizes[1])), "medium {sizes:?}");
+    assert!((0.08..0.30).contains(&share(sizes[2])), "large {sizes:?}");
     assert!(classes.iter().all(|&count| (0.08..0.18).contains(&share(count))), "{classes:?}");
-    assert_eq!((counts.iter().min(), counts.iter().max()), (Some(&1), Some(&15)));
+    assert_eq!(counts.iter().min(), Some(&1));
+    assert!(counts.iter().max() > Some(&10), "no scene is crowded: {counts:?}");
 }
 
 #[test]

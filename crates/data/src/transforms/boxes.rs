@@ -12,16 +12,12 @@ const MIN_SIDE: f32 = 1.0;
 /// place. The official pipeline loses such a box, and so does this one.
 pub fn sanitize(mut sample: Sample) -> Sample {
     let (width, height) = (sample.image.width as f32, sample.image.height as f32);
-    let mut kept = sample.boxes.iter().map(|&[x1, y1, x2, y2]| {
-        // Written so that a NaN is dropped.
-        x2 - x1 >= MIN_SIDE
-            && y2 - y1 >= MIN_SIDE
-            && x1 >= 0.0
-            && y1 >= 0.0
-            && x2 <= width
-            && y2 <= height
-    });
-    let kept: Vec<bool> = kept.by_ref().collect();
+    // Written so that a NaN is dropped.
+    let sound = |&[x1, y1, x2, y2]: &[f32; 4]| {
+        let large = x2 - x1 >= MIN_SIDE && y2 - y1 >= MIN_SIDE;
+        large && x1 >= 0.0 && y1 >= 0.0 && x2 <= width && y2 <= height
+    };
+    let kept: Vec<bool> = sample.boxes.iter().map(sound).collect();
     retain(&mut sample.boxes, &kept);
     retain(&mut sample.labels, &kept);
     sample

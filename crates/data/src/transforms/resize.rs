@@ -31,7 +31,7 @@ pub fn resize(mut sample: Sample, width: usize, height: usize) -> Sample {
     if (sample.image.width, sample.image.height) == (width, height) {
         return sample;
     }
-    scale_boxes(&mut sample, width, height);
+    rescale(&mut sample.boxes, &sample.image, width, height);
     sample.image = resize_image(&sample.image, width, height);
     sample
 }
@@ -57,10 +57,6 @@ pub fn shorter_to(width: usize, height: usize, side: usize) -> (usize, usize) {
     } else {
         ((side * width / height.max(1)).max(1), side)
     }
-}
-
-fn scale_boxes(sample: &mut Sample, width: usize, height: usize) {
-    rescale(&mut sample.boxes, &sample.image, width, height);
 }
 
 /// Ratios are float32, as in torchvision.

@@ -235,7 +235,7 @@ mod tests {
         for loss in [MAL, VFL, FOCAL] {
             let result = loss.elementwise(Tensor::from_floats(logits, &Device::flex()), &positives);
             for values in [result.loss, result.gradient] {
-                let values: Vec<f32> = values.into_data().to_vec().expect("floats");
+                let values: Vec<f32> = values.try_into_vec_as().expect("floats");
                 assert!(values.iter().all(|value| value.is_finite()), "{loss:?}: {values:?}");
             }
         }

@@ -23,3 +23,37 @@ pub(crate) fn upload_indices(indices: &[usize], device: &Device) -> Tensor<1, In
     let count = indices.len();
     Tensor::from_data(TensorData::new(indices, [count]), device)
 }
+
+/// Builds a scalar with a known value and known gradients.
+pub(crate) struct Total {
+    value: Tensor<1>,
+    /// Its gradient is the total's; its value is of no meaning and is taken out again.
+    carrier: Option<Tensor<1>>,
+}
+
+impl Total {
+    pub fn new(value: Tensor<1>) -> Self {
+        Self { value, carrier: None }
+    }
+
+    /// Makes `gradient` the derivative of the total by `input`.
+    pub fn attach<const D: usize>(&mut self, input: Tensor<D>, gradient: Tensor<D>) {
+        if input.device().is_autodiff() {
+            let product = (input * Tensor::from_inner(gradient)).sum();
+            self.carrier = Some(match self.carrier.take() {
+                Some(carrier) => carrier + product,
+                None => product,
+            });
+        }
+    }
+
+    pub fn finish(self) -> Tensor<1> {
+        match self.carrier {
+            Some(carrier) => {
+                let rest = self.value - carrier.clone().inner();
+                carrier + Tensor::from_inner(rest)
+            }
+            None => self.value,
+        }
+    }
+}

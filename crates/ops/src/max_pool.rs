@@ -1,0 +1,104 @@
+//! Max pooling of the backbone's stem: 3x3 windows, stride 2, padding 1.
+
+use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
+use burn::backend::autodiff::grads::Gradients;
+use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::backend::flex::FlexTensor;
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{Autodiff, Dispatch, Flex};
+use burn::tensor::Tensor;
+use rayon::prelude::*;
+
+use crate::flex::{self, Fused};
+
+/// `[batch, channels, h, w]` to half the height and width, rounded up.
+pub fn max_pool(input: Tensor<4>) -> Tensor<4> {
+    if !flex::serves(&input.device()) {
+        return composed(input);
+    }
+    Tensor::from_dispatch(<Dispatch as Fused>::max_pool(input.into_dispatch()))
+}
+
+/// The same from Burn's own operation: the path of devices without a kernel, and the tests' oracle.
+pub(crate) fn composed(input: Tensor<4>) -> Tensor<4> {
+    burn::tensor::module::max_pool2d(input, [3, 3], [2, 2], [1, 1], [1, 1], false)
+}
+
+/// The pooled values, and for each the offset of its maximum in the input's plane. Of equal values
+/// the first in row order wins, as in PyTorch.
+fn forward(input: &FlexTensor) -> (FlexTensor, Vec<u32>) {
+    let [batch, channels, height, width]: [usize; 4] = input.layout().shape().dims();
+    let (rows, columns) = (height.div_ceil(2), width.div_ceil(2));
+    let input = flex::values(input);
+    let mut output = vec![0.0; batch * channels * rows * columns];
+    let mut winners = vec![0; output.len()];
+    let planes = output
+        .par_chunks_mut(rows * columns)
+        .zip(winners.par_chunks_mut(rows * columns))
+        .zip(input.par_chunks(height * width));
+    flex::for_each(input.len(), planes, |((output, winners), plane)| {
+        for row in 0..rows {
+            let lines = (2 * row).saturating_sub(1)..(2 * row + 2).min(height);
+            for column in 0..columns {
+                let window = (2 * column).saturating_sub(1)..(2 * column + 2).min(width);
+                let first = lines.start * width + window.start;
+                let (mut most, mut winner) = (plane[first], first);
+                for line in lines.clone() {
+                    for at in line * width + window.start..line * width + window.end {
+                        // A NaN wins, so that it is seen and not hidden.
+                        if plane[at] > most || plane[at].is_nan() {
+                            (most, winner) = (plane[at], at);
+                        }
+                    }
+                }
+                output[row * columns + column] = most;
+                winners[row * columns + column] = winner as u32;
+            }
+        }
+    });
+    (flex::tensor(output, [batch, channels, rows, columns]), winners)
+}
+
+#[derive(Debug)]
+struct MaxPoolBackward;
+
+impl Backward<Flex, 1> for MaxPoolBackward {
+    /// The offsets of the maxima and the input's shape.
+    type State = (Vec<u32>, [usize; 4]);
+
+    fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let (winners, shape) = ops.state;
+        let [batch, channels, height, width] = shape;
+        let gradient = flex::dense(grads.consume::<Flex>(&ops.node));
+        let gradient = flex::values(&gradient);
+        let pooled = gradient.len() / (batch * channels);
+        let mut d_input = vec![0.0; batch * channels * height * width];
+        let planes = d_input
+            .par_chunks_mut(height * width)
+            .zip(gradient.par_chunks(pooled).zip(winners.par_chunks(pooled)));
+        flex::for_each(gradient.len(), planes, |(d_plane, (gradient, winners))| {
+            for (gradient, &winner) in gradient.iter().zip(winners) {
+                d_plane[winner as usize] += gradient;
+            }
+        });
+        if let [Some(node)] = ops.parents {
+            grads.register::<Flex>(node.id, flex::tensor(d_input, shape));
+        }
+    }
+}
+
+pub(crate) fn pool(input: FlexTensor) -> FlexTensor {
+    forward(&flex::dense(input)).0
+}
+
+pub(crate) fn tracked<C: CheckpointStrategy>(
+    input: FloatTensor<Autodiff<Flex, C>>,
+) -> FloatTensor<Autodiff<Flex, C>> {
+    let nodes = [input.node.clone()];
+    let input = flex::dense(input.primitive);
+    let (output, winners) = forward(&input);
+    match MaxPoolBackward.prepare::<C>(nodes).compute_bound().stateful() {
+        OpsKind::Tracked(prep) => prep.finish((winners, input.layout().shape().dims()), output),
+        OpsKind::UnTracked(prep) => prep.finish(output),
+    }
+}

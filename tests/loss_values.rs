@@ -1,0 +1,61 @@
+//! The loss of the first twenty steps of a mini run, as a snapshot: a change of mathematics cannot
+//! pass unseen. A change that is meant raises `deim_train::NUMERICS` and accepts the new values.
+
+use std::fmt::Write as _;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use burn::tensor::Device;
+use deim_spec::Options;
+use deim_train::events::Event;
+use deim_train::run::{Ending, Job, run};
+
+const STEPS: usize = 20;
+
+/// Trains the default mini cell with these changes and returns a line a step.
+fn losses(changes: &[&str]) -> String {
+    let mut set = vec!["schedule.augment_start=0".to_owned()];
+    set.extend(changes.iter().map(ToString::to_string));
+    let options = Options { scale: Some("mini".into()), seeds: Some(1), set };
+    let experiment = deim_spec::load("experiments".as_ref(), "losses", &options).unwrap();
+    let config = &experiment.rows[0].config;
+    let splits = deim_data::open(&config.data).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let stop = AtomicBool::new(false);
+    let job = Job {
+        config,
+        seed: 0,
+        cell: "snapshot",
+        device: Device::flex(),
+        directory: folder.path(),
+        workers: 1,
+        stop: &stop,
+        splits: &splits,
+    };
+    let mut lines = String::new();
+    let mut steps = 0;
+    let ending = run(&job, &mut |event| {
+        if let Event::Step { step, loss, learning_rate, .. } = event {
+            // Four digits: the same on every processor, whatever its vector width.
+            writeln!(lines, "{step:2}  loss {loss:.2}  learning rate {learning_rate:.3e}").unwrap();
+            steps += 1;
+            if steps == STEPS {
+                stop.store(true, Ordering::SeqCst);
+            }
+        }
+    });
+    assert_eq!(ending.unwrap(), Ending::Stopped);
+    lines
+}
+
+#[test]
+fn the_first_losses_with_mal_and_dense_o2o_are_unchanged() {
+    let changes =
+        ["loss.class=mal", "loss.gamma=1.5", "augment.mosaic=0.5", "augment.mixup=0.5"];
+    insta::assert_snapshot!(losses(&changes));
+}
+
+#[test]
+fn the_first_losses_with_vfl_and_without_dense_o2o_are_unchanged() {
+    let changes = ["loss.class=vfl", "loss.gamma=2.0", "augment.mosaic=0", "augment.mixup=0"];
+    insta::assert_snapshot!(losses(&changes));
+}

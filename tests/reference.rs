@@ -1,0 +1,265 @@
+//! The official code's numbers, and proof that a case notices when something is wrong.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use burn::tensor::Device;
+use deim_verify::{CaseReport, Outcome};
+
+fn cases() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/reference/cases")
+}
+
+fn verify(folder: &Path) -> Vec<CaseReport> {
+    deim_verify::run(&[folder.to_owned()], &Device::flex()).expect("there are cases").cases
+}
+
+fn assert_all_pass(reports: &[CaseReport]) {
+    let wrong: Vec<String> =
+        reports.iter().filter(|case| case.outcome != Outcome::Pass).map(CaseReport::line).collect();
+    assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), reports.len(), wrong.join("\n"));
+}
+
+#[test]
+fn every_vendored_case_passes() {
+    let reports = verify(&cases());
+    assert!(reports.len() > 80, "only {} cases", reports.len());
+    assert_all_pass(&reports);
+}
+
+/// The whole collection is too large to be committed; where it lies beside the workspace, it counts.
+#[test]
+fn every_case_of_the_whole_collection_passes() {
+    let all = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/reference/cases");
+    if !all.is_dir() {
+        println!("not checked: the whole collection of cases is not here");
+        return;
+    }
+    for section in ["losses", "matcher", "denoising", "schedule", "coco_eval"] {
+        assert_all_pass(&verify(&all.join(section)));
+    }
+}
+
+/// A copy of a case in which one thing can be changed.
+struct Copy {
+    folder: tempfile::TempDir,
+}
+
+impl Copy {
+    fn of(case: &str) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        for entry in fs::read_dir(cases().join(case)).expect("the case") {
+            let entry = entry.expect("the case's files");
+            fs::copy(entry.path(), folder.path().join(entry.file_name())).expect("a copy");
+        }
+        Self { folder }
+    }
+
+    fn path(&self, file: &str) -> PathBuf {
+        self.folder.path().join(file)
+    }
+
+    /// Changes one value of an array where it lies in the file.
+    fn change(&self, tensor: &str, index: usize, by: f64) {
+        let path = self.path("tensors.safetensors");
+        let mut bytes = fs::read(&path).expect("the arrays");
+        let length = u64::from_le_bytes(bytes[..8].try_into().expect("a length")) as usize;
+        let header: serde_json::Value =
+            serde_json::from_slice(&bytes[8..8 + length]).expect("a header");
+        let entry = &header[tensor];
+        let start = 8 + length + entry["data_offsets"][0].as_u64().expect("an offset") as usize;
+        let mut put = |width: usize, change: &dyn Fn(&[u8]) -> Vec<u8>| {
+            let at = start + index * width;
+            let changed = change(&bytes[at..at + width]);
+            bytes[at..at + width].copy_from_slice(&changed);
+        };
+        match entry["dtype"].as_str().expect("a type") {
+            "F32" => put(4, &|word| {
+                let value = f32::from_le_bytes(word.try_into().expect("four bytes"));
+                (value + by as f32).to_le_bytes().to_vec()
+            }),
+            "F64" => put(8, &|word| {
+                let value = f64::from_le_bytes(word.try_into().expect("eight bytes"));
+                (value + by).to_le_bytes().to_vec()
+            }),
+            "I64" => put(8, &|word| {
+                let value = i64::from_le_bytes(word.try_into().expect("eight bytes"));
+                (value + by as i64).to_le_bytes().to_vec()
+            }),
+            other => panic!("{tensor} has type {other}"),
+        }
+        fs::write(&path, bytes).expect("the changed arrays");
+    }
+
+    fn replace(&self, file: &str, from: &str, to: &str) {
+        let text = fs::read_to_string(self.path(file)).expect("the file");
+        assert!(text.contains(from), "{file} does not contain {from}");
+        fs::write(self.path(file), text.replacen(from, to, 1)).expect("the changed file");
+    }
+
+    fn report(&self) -> CaseReport {
+        verify(self.folder.path()).remove(0)
+    }
+
+    fn assert_fails(&self) {
+        let report = self.report();
+        assert!(matches!(report.outcome, Outcome::Fail { .. }), "{}", report.line());
+    }
+}
+
+/// A changed input, or a changed expected value, is seen in a case of every kind.
+#[test]
+fn one_changed_value_fails_its_case() {
+    for (case, tensor, index, by) in [
+        ("losses/mal_gamma1.5", "pred_logits", 0, 0.5),
+        ("losses/vfl_a0.75_g2.0", "target.0.boxes", 0, 0.01),
+        ("losses/boxes", "loss_giou.grad_boxes", 3, 1e-3),
+        ("losses/single_logit_grid", "p", 4, 0.01),
+        ("losses/criterion_rtdetr_mal", "in.aux_0.pred_boxes", 2, 0.02),
+        ("losses/criterion_dfine_mal", "in.dn_1.pred_corners", 7, 0.5),
+        ("losses/criterion_dfine_mal", "in.ref_points", 0, 0.05),
+        ("matcher/b2_q50", "pred_boxes", 1, 0.001),
+        ("matcher/b1_ties", "pred_logits", 0, 3.0),
+        ("matcher/simota_n5", "gt_boxes_cxcywh", 0, 1.0),
+        ("denoising/n3_5", "draw.box_u", 0, 0.1),
+        ("denoising/n3_5", "target.1.labels", 0, 1.0),
+        ("schedule/deim_r50", "iterations", 100, 7.0),
+        ("schedule/ema_decay", "updates", 3, 1.0),
+        ("schedule/ema_steps", "model.3.0.weight", 5, 0.1),
+        ("coco_eval/edge_crowd", "recall", 0, 0.01),
+    ] {
+        let copy = Copy::of(case);
+        let before = copy.report();
+        assert_eq!(before.outcome, Outcome::Pass, "{case} unchanged: {}", before.line());
+        copy.change(tensor, index, by);
+        let after = copy.report();
+        assert!(
+            matches!(after.outcome, Outcome::Fail { .. }),
+            "{case} with another {tensor}[{index}]: {}",
+            after.line()
+        );
+    }
+}
+
+#[test]
+fn another_course_of_aps_fails_the_stages() {
+    let copy = Copy::of("schedule/stage_a");
+    copy.replace("case.toml", "0.29", "0.325");
+    copy.assert_fails();
+}
+
+#[test]
+fn a_moved_detection_fails_the_metrics() {
+    let copy = Copy::of("coco_eval/edge_crowd");
+    copy.replace("dt.json", "118.0,121.0", "318.0,121.0");
+    copy.assert_fails();
+}
+
+#[test]
+fn broken_files_fail_with_a_reason_and_never_panic() {
+    let cut = Copy::of("losses/mal_gamma1.5");
+    let path = cut.path("tensors.safetensors");
+    let bytes = fs::read(&path).expect("the arrays");
+    fs::write(&path, &bytes[..bytes.len() / 2]).expect("half of them");
+
+    let missing = Copy::of("coco_eval/edge_crowd");
+    fs::remove_file(missing.path("gt.json")).expect("there was one");
+
+    let label = Copy::of("matcher/b2_q50");
+    label.change("target.0.labels", 0, 1000.0);
+
+    let pair = Copy::of("losses/mal_gamma1.5");
+    pair.change("indices.0.src", 0, 1000.0);
+
+    let shape = Copy::of("denoising/n3_5");
+    shape.replace("case.toml", "num_queries = 20", "num_queries = 21");
+
+    let text = Copy::of("schedule/deim_r50");
+    fs::write(text.path("case.toml"), "kind = \"schedule").expect("half a line");
+
+    let key = Copy::of("schedule/stage_a");
+    key.replace("case.toml", "stop_epoch", "stop_epochs");
+
+    for (copy, reason) in [
+        (cut, "tensors.safetensors"),
+        (missing, "gt.json"),
+        (label, "label"),
+        (pair, "outside"),
+        (shape, ""),
+        (text, "case.toml"),
+        (key, "stop_epoch"),
+    ] {
+        let report = copy.report();
+        let Outcome::Fail { reason: found } = &report.outcome else { panic!("{}", report.line()) };
+        assert!(found.contains(reason) && !found.contains("panicked"), "{found}");
+    }
+}
+
+fn deim(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_deim")).args(arguments).output().expect("the binary runs")
+}
+
+#[test]
+fn the_command_says_what_failed_and_exits_with_one() {
+    let good = cases().join("schedule/ema_decay");
+    let output = deim(&["verify", &good.to_string_lossy()]);
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(text.starts_with("PASS  schedule/ema_decay"), "{text}");
+    assert_eq!(output.status.code(), Some(0));
+
+    let changed = Copy::of("schedule/ema_decay");
+    changed.change("updates", 3, 1.0);
+    let output = deim(&["verify", &good.to_string_lossy(), &changed.path("").to_string_lossy()]);
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(text.contains("FAIL  ") && text.contains("1 passed, 1 failed, 0 skipped"), "{text}");
+    assert_eq!(output.status.code(), Some(1));
+
+    let output = deim(&["verify", "--json", &changed.path("").to_string_lossy()]);
+    let document: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(document["cases"][0]["outcome"], "fail");
+    assert_eq!(output.status.code(), Some(1));
+}
+
+#[test]
+fn a_kind_that_cannot_be_verified_is_skipped_and_does_not_count_as_passed() {
+    let copy = Copy::of("schedule/ema_decay");
+    copy.replace("case.toml", "ema_decay", "telepathy");
+    let output = deim(&["verify", &copy.path("").to_string_lossy()]);
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(text.starts_with("SKIP") && text.contains("telepathy"), "{text}");
+    assert_eq!(output.status.code(), Some(1));
+}
+
+#[test]
+fn a_folder_without_a_case_is_wrong_input() {
+    let empty = tempfile::tempdir().expect("a temporary folder");
+    let empty_path = empty.path().to_string_lossy();
+    for folder in [empty_path.as_ref(), "no/such/folder"] {
+        let output = deim(&["verify", folder]);
+        assert_eq!(output.status.code(), Some(2));
+        assert!(String::from_utf8_lossy(&output.stderr).contains(folder));
+    }
+    let output = deim(&["verify", "--device", "abacus", &cases().to_string_lossy()]);
+    assert_eq!(output.status.code(), Some(2));
+}
+
+#[test]
+fn coco_eval_prints_the_twelve_numbers_and_names_a_bad_file() {
+    let case = cases().join("coco_eval/edge_crowd");
+    let path = |file: &str| case.join(file).to_string_lossy().into_owned();
+    let output = deim(&["coco-eval", "--gt", &path("gt.json"), "--dt", &path("dt.json")]);
+    let text = String::from_utf8_lossy(&output.stdout);
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines.len(), 12, "{text}");
+    assert_eq!(
+        lines[0],
+        " Average Precision  (AP) @[ IoU=0.50:0.95 | area=   all | maxDets=100 ] = 0.576"
+    );
+    assert_eq!(output.status.code(), Some(0));
+
+    let output = deim(&["coco-eval", "--gt", &path("dt.json"), "--dt", &path("dt.json")]);
+    assert_eq!(output.status.code(), Some(2));
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(text.contains("dt.json") && text.contains("line 1"), "{text}");
+}
