@@ -254,7 +254,7 @@ fn study(experiment: &Experiment, lines: &[Line], device_class: &str) -> anyhow:
             id: cell_id(&spec.config, seed, &manifest, deim_train::NUMERICS, device_class),
         }));
     }
-    Ok(deim_report::gather(experiment, deim_report::reference_row(experiment), &cells, lines)?)
+    Ok(deim_report::gather(experiment, &cells, lines)?)
 }
 
 /// Writes the files of a study and says where.

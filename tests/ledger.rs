@@ -1,4 +1,5 @@
 //! What happens to a ledger: torn, broken, unwritable, shared. Nothing in it may ever be lost.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod micro;
 

@@ -1,5 +1,6 @@
 //! The loss of the first twenty steps of a mini run, as a snapshot: a change of mathematics cannot
 //! pass unseen. A change that is meant raises `deim_train::NUMERICS` and accepts the new values.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -49,8 +50,7 @@ fn losses(changes: &[&str]) -> String {
 
 #[test]
 fn the_first_losses_with_mal_and_dense_o2o_are_unchanged() {
-    let changes =
-        ["loss.class=mal", "loss.gamma=1.5", "augment.mosaic=0.5", "augment.mixup=0.5"];
+    let changes = ["loss.class=mal", "loss.gamma=1.5", "augment.mosaic=0.5", "augment.mixup=0.5"];
     insta::assert_snapshot!(losses(&changes));
 }
 

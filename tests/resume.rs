@@ -1,5 +1,6 @@
 //! A run that is killed, stopped or damaged: nothing is lost, and the end is the same to the byte.
 #![cfg(unix)]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod micro;
 
@@ -69,7 +70,9 @@ fn same_as_reference(lab: &Lab, reference: &Lab) {
 #[test]
 fn killed_at_random_moments_it_ends_with_the_same_bytes_on_one_and_two_threads() {
     let (reference, whole) = reference();
-    let mut draws = Draws::new(std::process::id().into(), "kill", &[]);
+    let seed = u64::from(std::process::id());
+    eprintln!("killed at the moments of seed {seed}");
+    let mut draws = Draws::new(seed, "kill", &[]);
     for threads in ["1", "2"] {
         let lab = Lab::new();
         let arguments = ["ablation", "micro", "--jobs", "1", "--threads", threads];

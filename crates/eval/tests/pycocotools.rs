@@ -1,7 +1,8 @@
 //! Recorded outputs of pycocotools 2.0.11: every statistic, class and curve must be the same.
 //!
-//! The cases lie under `tests/reference/coco_eval` at the root of the repository; more are read
+//! The cases lie under `tests/reference/cases/coco_eval` at the root of the repository; more are read
 //! from the `coco_eval` folder of the tree that `DEIM_REFERENCE` names, where it is set.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::path::{Path, PathBuf};
 
@@ -11,7 +12,8 @@ use safetensors::SafeTensors;
 const TOLERANCE: f64 = 1e-9;
 
 fn cases() -> Vec<PathBuf> {
-    let vendored = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/reference/coco_eval");
+    let vendored =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/reference/cases/coco_eval");
     let more = std::env::var_os("DEIM_REFERENCE").map(|tree| Path::new(&tree).join("coco_eval"));
     let mut cases: Vec<PathBuf> = [Some(vendored), more]
         .into_iter()
@@ -72,7 +74,7 @@ fn run(case: &Path) -> (Evaluation, Vec<u8>) {
 #[test]
 fn every_recorded_case_equals_pycocotools() {
     let cases = cases();
-    assert!(!cases.is_empty(), "no case under tests/reference/coco_eval");
+    assert!(!cases.is_empty(), "no case under tests/reference/cases/coco_eval");
     for case in &cases {
         let (evaluation, bytes) = run(case);
         let tensors = SafeTensors::deserialize(&bytes).unwrap();

@@ -43,9 +43,8 @@ impl SelfAttention {
             let bias = bias.clone().narrow(0, first * hidden, count * hidden);
             linear(input, weight, bias, Activation::Identity)
         };
-        let by_head = |tensor: Tensor<3>| {
-            tensor.reshape([batch, tokens, heads, channels]).swap_dims(1, 2)
-        };
+        let by_head =
+            |tensor: Tensor<3>| tensor.reshape([batch, tokens, heads, channels]).swap_dims(1, 2);
         let both = project(input.clone() + position, 0, 2);
         let queries = by_head(both.clone().narrow(2, 0, hidden));
         let keys = by_head(both.narrow(2, hidden, hidden));

@@ -34,7 +34,14 @@ struct Block {
 }
 
 impl Block {
-    fn new(kind: BlockKind, from: usize, width: usize, stride: usize, first: bool, device: &Device) -> Self {
+    fn new(
+        kind: BlockKind,
+        from: usize,
+        width: usize,
+        stride: usize,
+        first: bool,
+        device: &Device,
+    ) -> Self {
         let to = width * expansion(kind);
         let (relu, none) = (Activation::Relu, Activation::Identity);
         let conv = |from, to, kernel, stride, activation| {
@@ -97,7 +104,8 @@ pub struct PResNet {
 
 impl PResNet {
     pub fn new(config: &Config, device: &Device) -> Self {
-        let conv = |from, to, stride| ConvNorm::new([from, to], 3, stride, Activation::Relu, device);
+        let conv =
+            |from, to, stride| ConvNorm::new([from, to], 3, stride, Activation::Relu, device);
         let [a, b, c] = config.stem;
         let conv1 = Stem { conv1_1: conv(3, a, 2), conv1_2: conv(a, b, 1), conv1_3: conv(b, c, 1) };
         let mut from = c;
@@ -126,7 +134,10 @@ impl PResNet {
         let features = stem.conv1_3.forward(stem.conv1_2.forward(stem.conv1_1.forward(images)));
         let features = max_pool(features);
         let stage = |index: usize, input: Tensor<4>| {
-            self.res_layers[index].blocks.iter().fold(input, |features, block| block.forward(features))
+            self.res_layers[index]
+                .blocks
+                .iter()
+                .fold(input, |features, block| block.forward(features))
         };
         let stride8 = stage(1, stage(0, features));
         let stride16 = stage(2, stride8.clone());

@@ -39,7 +39,13 @@ impl DecoderLayer {
         }
     }
 
-    fn forward(&self, queries: Tensor<3>, boxes: Tensor<3>, position: Tensor<3>, scene: &Scene) -> Tensor<3> {
+    fn forward(
+        &self,
+        queries: Tensor<3>,
+        boxes: Tensor<3>,
+        position: Tensor<3>,
+        scene: &Scene,
+    ) -> Tensor<3> {
         let attended =
             self.self_attn.forward(queries.clone(), position.clone(), scene.blocked.as_ref());
         let queries = self.norm1.forward(queries + attended);
@@ -123,7 +129,9 @@ impl Decoder {
                 .map(|_| ConvNorm::new([from, hidden], 1, 1, Activation::Identity, device))
                 .collect(),
             decoder: Layers {
-                layers: (0..layers).map(|_| DecoderLayer::new(config, activation, device)).collect(),
+                layers: (0..layers)
+                    .map(|_| DecoderLayer::new(config, activation, device))
+                    .collect(),
             },
             denoising_class_embed: denoising
                 .then(|| ClassEmbedding { weight: Param::from_tensor(embedding) }),
@@ -147,7 +155,8 @@ impl Decoder {
         let mut noised = 0;
         if let (Some(extra), Some(table)) = (denoising, &self.denoising_class_embed) {
             noised = extra.labels.dims()[1];
-            let embedded = burn::tensor::module::embedding(table.weight.val(), extra.labels.clone());
+            let embedded =
+                burn::tensor::module::embedding(table.weight.val(), extra.labels.clone());
             content = Tensor::cat(vec![embedded, content], 1);
             boxes = Tensor::cat(vec![extra.boxes_unactivated.clone(), boxes], 1);
             scene.blocked = Some(extra.blocked.clone());
@@ -274,7 +283,8 @@ fn anchors(levels: &[[usize; 2]], device: &Device) -> (Tensor<3>, Tensor<3>) {
     let (mut boxes, mut valid) = (Vec::new(), Vec::new());
     for (level, &[height, width]) in levels.iter().enumerate() {
         let size = 0.05 * 2_f32.powi(level as i32);
-        for (row, column) in (0..height).flat_map(|row| (0..width).map(move |column| (row, column))) {
+        for (row, column) in (0..height).flat_map(|row| (0..width).map(move |column| (row, column)))
+        {
             let centre = [(column as f32 + 0.5) / width as f32, (row as f32 + 0.5) / height as f32];
             let anchor = [centre[0], centre[1], size, size];
             let usable = anchor.iter().all(|&side| side > 0.01 && side < 0.99);

@@ -34,7 +34,8 @@ impl Detector {
     /// Matching queries for images of this height and width: small images have fewer tokens than the
     /// configured queries.
     pub fn queries(&self, [height, width]: [usize; 2]) -> usize {
-        let tokens: usize = [8, 16, 32].iter().map(|stride| (height / stride) * (width / stride)).sum();
+        let tokens: usize =
+            [8, 16, 32].iter().map(|stride| (height / stride) * (width / stride)).sum();
         self.decoder.queries.min(tokens)
     }
 

@@ -89,9 +89,8 @@ impl CspLayer {
         let inner = (config.hidden as f64 * config.expansion) as usize;
         // Python rounds halves to even.
         let depth = (3.0 * config.depth_mult).round_ties_even() as usize;
-        let conv = |from, to, kernel, activation| {
-            ConvNorm::new([from, to], kernel, 1, activation, device)
-        };
+        let conv =
+            |from, to, kernel, activation| ConvNorm::new([from, to], kernel, 1, activation, device);
         let none = Activation::Identity;
         let block =
             || VggBlock { conv1: conv(inner, inner, 3, none), conv2: conv(inner, inner, 1, none) };

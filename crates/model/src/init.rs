@@ -24,7 +24,13 @@ pub(crate) fn draw<M: Module>(module: M, model: &Model, seed: u64) -> M {
     })
 }
 
-fn initial(name: &str, shape: &[usize], fan_in: usize, model: &Model, draws: &mut Draws) -> Vec<f32> {
+fn initial(
+    name: &str,
+    shape: &[usize],
+    fan_in: usize,
+    model: &Model,
+    draws: &mut Draws,
+) -> Vec<f32> {
     let count = shape.iter().product();
     let mut uniform = |bound: f64| -> Vec<f32> {
         (0..count).map(|_| draws.range(-bound, bound) as f32).collect()
@@ -65,8 +71,8 @@ fn initial(name: &str, shape: &[usize], fan_in: usize, model: &Model, draws: &mu
         return fixed(0.0);
     }
     // All layers of the query position head but the last of the three, and the token projection.
-    let position_head = name.contains("query_pos_head.layers.0.")
-        || name.contains("query_pos_head.layers.1.");
+    let position_head =
+        name.contains("query_pos_head.layers.0.") || name.contains("query_pos_head.layers.1.");
     if name.ends_with("weight") && (position_head || name.contains("enc_output.proj")) {
         return uniform(xavier());
     }

@@ -34,7 +34,10 @@ pub fn read(module: &impl Module) -> Vec<(String, TensorData)> {
 }
 
 /// The module with the values of these tensors; names that it does not have are ignored.
-pub fn load<M: Module>(module: M, tensors: &BTreeMap<String, TensorData>) -> Result<M, WeightsError> {
+pub fn load<M: Module>(
+    module: M,
+    tensors: &BTreeMap<String, TensorData>,
+) -> Result<M, WeightsError> {
     let mut problem = None;
     let module = fill(module, |name, shape| match tensors.get(name) {
         Some(data) if data.shape.iter().eq(shape) => Some(data.clone()),

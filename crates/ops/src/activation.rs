@@ -6,8 +6,8 @@ use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::flex::FlexTensor;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Dispatch, Flex};
-use burn::tensor::activation::{relu, silu};
 use burn::tensor::Tensor;
+use burn::tensor::activation::{relu, silu};
 use rayon::prelude::*;
 
 use crate::flex::{self, Fused};
@@ -105,7 +105,10 @@ impl Backward<Flex, 1> for ActivationBackward {
             activation.backward(values, gradient, d_input, |x| x);
         });
         if let [Some(node)] = ops.parents {
-            grads.register::<Flex>(node.id, flex::tensor_of(d_input, input.layout().shape().clone()));
+            grads.register::<Flex>(
+                node.id,
+                flex::tensor_of(d_input, input.layout().shape().clone()),
+            );
         }
     }
 }
@@ -136,7 +139,7 @@ pub(crate) fn exp(x: f32) -> f32 {
     // x = n ln 2 + r with |r| <= ln 2 / 2; ln 2 in two parts so that r is exact.
     let shifted = x * std::f32::consts::LOG2_E + 12_582_912.0;
     let n = shifted - 12_582_912.0;
-    let r = (x - n * 0.693_359_375) - n * -2.121_944_4e-4;
+    let r = (x - n * (355.0 / 512.0)) - n * -2.121_944_4e-4;
     // Minimax polynomial of e^r.
     let mut p = 1.987_569_1e-4_f32;
     p = p * r + 1.398_199_9e-3;

@@ -43,12 +43,10 @@ pub fn batch_norm_train(
     let statistics = statistics(data.as_slice().expect("float32 activations"), input.dims());
     let plain = device.inner();
     let statistics = Tensor::<2>::from_data(TensorData::new(statistics, [2, channels]), &plain);
-    let [mean, variance] = [0, 1].map(|row| statistics.clone().narrow(0, row, 1).reshape([channels]));
-    let statistics = if input.device().is_autodiff() {
-        Tensor::from_inner(statistics)
-    } else {
-        statistics
-    };
+    let [mean, variance] =
+        [0, 1].map(|row| statistics.clone().narrow(0, row, 1).reshape([channels]));
+    let statistics =
+        if input.device().is_autodiff() { Tensor::from_inner(statistics) } else { statistics };
     let output = Tensor::from_dispatch(<Dispatch as Fused>::normalize_batch(
         input.into_dispatch(),
         weight.into_dispatch(),
@@ -99,7 +97,11 @@ pub(crate) fn composed(
     let [batch, channels, height, width] = input.dims();
     let shape = [1, channels, 1, 1];
     let by_channel = |tensor: Tensor<4>| {
-        tensor.swap_dims(0, 1).reshape([channels, batch * height * width]).mean_dim(1).reshape(shape)
+        tensor
+            .swap_dims(0, 1)
+            .reshape([channels, batch * height * width])
+            .mean_dim(1)
+            .reshape(shape)
     };
     let mean = by_channel(input.clone());
     let centred = input - mean.clone();
@@ -179,7 +181,8 @@ pub(crate) fn normalize(
 ) -> FlexTensor {
     let shape: [usize; 4] = input.layout().shape().dims();
     let input = flex::dense(input);
-    let (weight, bias, statistics) = (flex::dense(weight), flex::dense(bias), flex::dense(statistics));
+    let (weight, bias, statistics) =
+        (flex::dense(weight), flex::dense(bias), flex::dense(statistics));
     let channels =
         channels_of(flex::values(&weight), flex::values(&bias), flex::values(&statistics), epsilon);
     let plane = shape[2] * shape[3];

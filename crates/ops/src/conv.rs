@@ -131,7 +131,9 @@ impl Geometry {
                     if self.stride == 1 {
                         to.copy_from_slice(&values[start..start + to.len()]);
                     } else {
-                        for (to, from) in to.iter_mut().zip(values[start..].iter().step_by(self.stride)) {
+                        for (to, from) in
+                            to.iter_mut().zip(values[start..].iter().step_by(self.stride))
+                        {
                             *to = *from;
                         }
                     }
@@ -154,7 +156,8 @@ impl Geometry {
                             *to += *from;
                         }
                     } else {
-                        for (to, from) in values[start..].iter_mut().step_by(self.stride).zip(from) {
+                        for (to, from) in values[start..].iter_mut().step_by(self.stride).zip(from)
+                        {
                             *to += *from;
                         }
                     }

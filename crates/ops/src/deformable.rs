@@ -91,7 +91,12 @@ struct Geometry {
 }
 
 impl Geometry {
-    fn new(value: &FlexTensor, locations: &FlexTensor, levels: &[[usize; 2]], points: &[usize]) -> Self {
+    fn new(
+        value: &FlexTensor,
+        locations: &FlexTensor,
+        levels: &[[usize; 2]],
+        points: &[usize],
+    ) -> Self {
         let [_, tokens, heads, channels] = value.layout().shape().dims();
         let [_, queries, _, total, _]: [usize; 5] = locations.layout().shape().dims();
         let mut per_point = Vec::with_capacity(total);
@@ -129,7 +134,8 @@ impl Geometry {
         let (right_share, bottom_share) = (x - left, y - top);
         let cell = |column: f32, row: f32, share_x: f32, share_y: f32, sign_x: f32, sign_y: f32| {
             // Written so that a NaN location is outside.
-            let inside = column >= 0.0 && column < width as f32 && row >= 0.0 && row < height as f32;
+            let inside =
+                column >= 0.0 && column < width as f32 && row >= 0.0 && row < height as f32;
             inside.then(|| Corner {
                 offset: ((first + row as usize * width + column as usize) * self.heads + head)
                     * self.channels,
@@ -178,7 +184,13 @@ fn dot(a: &[f32], b: &[f32]) -> f32 {
     lanes.iter().sum::<f32>() + rest
 }
 
-fn forward(geometry: &Geometry, value: &[f32], locations: &[f32], weights: &[f32], batch: usize) -> Vec<f32> {
+fn forward(
+    geometry: &Geometry,
+    value: &[f32],
+    locations: &[f32],
+    weights: &[f32],
+    batch: usize,
+) -> Vec<f32> {
     let channels = geometry.channels;
     let total = geometry.points.len();
     let mut output = vec![0.0; batch * geometry.output_len()];
@@ -186,14 +198,19 @@ fn forward(geometry: &Geometry, value: &[f32], locations: &[f32], weights: &[f32
     // One item is one query of one image.
     let items = output.par_chunks_mut(geometry.heads * channels).enumerate();
     flex::for_each(elements, items, |(item, output)| {
-        let value = &value[item / geometry.queries * geometry.value_len()..][..geometry.value_len()];
+        let value =
+            &value[item / geometry.queries * geometry.value_len()..][..geometry.value_len()];
         for head in 0..geometry.heads {
             let sum = &mut output[head * channels..][..channels];
             for point in 0..total {
                 let at = (item * geometry.heads + head) * total + point;
                 let (x, y) = (locations[2 * at], locations[2 * at + 1]);
                 for corner in geometry.corners(point, head, x, y).into_iter().flatten() {
-                    add_scaled(sum, weights[at] * corner.share, &value[corner.offset..][..channels]);
+                    add_scaled(
+                        sum,
+                        weights[at] * corner.share,
+                        &value[corner.offset..][..channels],
+                    );
                 }
             }
         }

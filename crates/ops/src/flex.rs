@@ -141,15 +141,30 @@ impl Fused for Flex {
         batch_norm::normalize(input, weight, bias, statistics, epsilon, activation)
     }
 
-    fn attention(queries: FlexTensor, keys: FlexTensor, values: FlexTensor, blocked: Vec<bool>) -> FlexTensor {
+    fn attention(
+        queries: FlexTensor,
+        keys: FlexTensor,
+        values: FlexTensor,
+        blocked: Vec<bool>,
+    ) -> FlexTensor {
         attention::attend(queries, keys, values, blocked)
     }
 
-    fn linear(input: FlexTensor, weight: FlexTensor, bias: FlexTensor, activation: Activation) -> FlexTensor {
+    fn linear(
+        input: FlexTensor,
+        weight: FlexTensor,
+        bias: FlexTensor,
+        activation: Activation,
+    ) -> FlexTensor {
         linear::apply(input, weight, bias, activation)
     }
 
-    fn normalize_rows(input: FlexTensor, weight: FlexTensor, bias: FlexTensor, epsilon: f32) -> FlexTensor {
+    fn normalize_rows(
+        input: FlexTensor,
+        weight: FlexTensor,
+        bias: FlexTensor,
+        epsilon: f32,
+    ) -> FlexTensor {
         layer_norm::normalize(input, weight, bias, epsilon)
     }
 
@@ -192,15 +207,30 @@ impl<C: CheckpointStrategy> Fused for Autodiff<Flex, C> {
         batch_norm::tracked::<C>(input, weight, bias, statistics, epsilon, activation)
     }
 
-    fn attention(queries: FloatTensor<Self>, keys: FloatTensor<Self>, values: FloatTensor<Self>, blocked: Vec<bool>) -> FloatTensor<Self> {
+    fn attention(
+        queries: FloatTensor<Self>,
+        keys: FloatTensor<Self>,
+        values: FloatTensor<Self>,
+        blocked: Vec<bool>,
+    ) -> FloatTensor<Self> {
         attention::tracked::<C>(queries, keys, values, blocked)
     }
 
-    fn linear(input: FloatTensor<Self>, weight: FloatTensor<Self>, bias: FloatTensor<Self>, activation: Activation) -> FloatTensor<Self> {
+    fn linear(
+        input: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        activation: Activation,
+    ) -> FloatTensor<Self> {
         linear::tracked::<C>(input, weight, bias, activation)
     }
 
-    fn normalize_rows(input: FloatTensor<Self>, weight: FloatTensor<Self>, bias: FloatTensor<Self>, epsilon: f32) -> FloatTensor<Self> {
+    fn normalize_rows(
+        input: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        epsilon: f32,
+    ) -> FloatTensor<Self> {
         layer_norm::tracked::<C>(input, weight, bias, epsilon)
     }
 

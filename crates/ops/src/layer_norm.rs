@@ -127,8 +127,7 @@ pub(crate) fn normalize(
 ) -> FlexTensor {
     let shape: [usize; 2] = input.layout().shape().dims();
     let [input, weight, bias] = [input, weight, bias].map(flex::dense);
-    let (input, weight, bias) =
-        (flex::values(&input), flex::values(&weight), flex::values(&bias));
+    let (input, weight, bias) = (flex::values(&input), flex::values(&weight), flex::values(&bias));
     let mut output = vec![0.0; input.len()];
     let rows = output.par_chunks_mut(shape[1]).zip(input.par_chunks(shape[1]));
     flex::for_each(input.len(), rows, |(output, row)| {

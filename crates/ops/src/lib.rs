@@ -18,12 +18,12 @@ mod optimizer;
 pub use activation::Activation;
 pub use attention::attention;
 pub use batch_norm::{BatchNormOutput, batch_norm_inference, batch_norm_train};
+pub use conv::conv2d;
+pub use deformable::deformable_attention;
 pub use layer_norm::layer_norm;
 pub use linear::linear;
 pub use max_pool::max_pool;
 pub use optimizer::{AdamW, blend};
-pub use conv::conv2d;
-pub use deformable::deformable_attention;
 
 #[cfg(test)]
 mod tests;

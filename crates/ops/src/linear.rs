@@ -56,7 +56,12 @@ struct Saved {
 }
 
 /// The output, and the output before the activation (empty without one).
-fn forward(input: &[f32], weight: &[f32], bias: &[f32], activation: Activation) -> (Vec<f32>, Vec<f32>) {
+fn forward(
+    input: &[f32],
+    weight: &[f32],
+    bias: &[f32],
+    activation: Activation,
+) -> (Vec<f32>, Vec<f32>) {
     let to = bias.len();
     let from = weight.len() / to;
     let rows = input.len() / from;

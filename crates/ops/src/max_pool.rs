@@ -44,10 +44,11 @@ fn forward(input: &FlexTensor) -> (FlexTensor, Vec<u32>) {
                 let first = lines.start * width + window.start;
                 let (mut most, mut winner) = (plane[first], first);
                 for line in lines.clone() {
-                    for at in line * width + window.start..line * width + window.end {
+                    let start = line * width + window.start;
+                    for (offset, &value) in plane[start..start + window.len()].iter().enumerate() {
                         // A NaN wins, so that it is seen and not hidden.
-                        if plane[at] > most || plane[at].is_nan() {
-                            (most, winner) = (plane[at], at);
+                        if value > most || value.is_nan() {
+                            (most, winner) = (value, start + offset);
                         }
                     }
                 }

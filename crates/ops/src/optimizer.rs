@@ -103,7 +103,12 @@ mod tests {
             step: 1,
         };
         let [parameter, mean, square] = adam.update(
-            [tensor([1.0, -2.0, 3.0]), tensor([0.5, -4.0, 0.0]), tensor([0.0; 3]), tensor([0.0; 3])],
+            [
+                tensor([1.0, -2.0, 3.0]),
+                tensor([0.5, -4.0, 0.0]),
+                tensor([0.0; 3]),
+                tensor([0.0; 3]),
+            ],
             Tensor::from_floats([0.5], &device),
         );
         let parameter: Vec<f32> = values(parameter);

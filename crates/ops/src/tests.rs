@@ -54,7 +54,10 @@ fn assert_close(what: &str, fused: &[Vec<f32>], composed: &[Vec<f32>]) {
         assert!(size > 1e-3, "{what}: part {part} is all but zero, so it would prove nothing");
         for (index, (a, b)) in a.iter().zip(b).enumerate() {
             let error = (a - b).abs();
-            assert!(error <= 2e-5 * size.max(1.0), "{what}: part {part}[{index}]: {a}, expected {b}");
+            assert!(
+                error <= 2e-5 * size.max(1.0),
+                "{what}: part {part}[{index}]: {a}, expected {b}"
+            );
         }
     }
 }
@@ -97,9 +100,15 @@ fn the_location_gradient_of_deformable_attention_is_the_slope_of_its_output() {
 #[test]
 fn convolution_and_its_gradients_equal_burns_for_every_kernel_stride_and_size() {
     // Small planes are put together, large ones are not; odd sizes leave a rest at stride 2.
-    for (kernel, stride, side, batch) in
-        [(3, 1, 5, 3), (3, 2, 7, 3), (3, 2, 8, 2), (1, 1, 6, 2), (1, 2, 6, 3), (3, 1, 33, 2), (1, 1, 40, 2)]
-    {
+    for (kernel, stride, side, batch) in [
+        (3, 1, 5, 3),
+        (3, 2, 7, 3),
+        (3, 2, 8, 2),
+        (1, 1, 6, 2),
+        (1, 2, 6, 3),
+        (3, 1, 33, 2),
+        (1, 1, 40, 2),
+    ] {
         let both = [conv::conv2d, conv::composed].map(|convolve| {
             run(|| {
                 let input = tensor([batch, 3, side, side + 1], 4);
@@ -119,7 +128,13 @@ fn batch_norm_and_its_gradients_equal_the_composed_path_for_every_activation() {
             run(|| {
                 let input = tensor([3, 4, 5, 7], 6);
                 let (weight, bias) = (tensor([4], 7), tensor([4], 8));
-                let output = normalize(input.clone() * 3.0 + 1.0, weight.clone(), bias.clone(), 1e-5, activation);
+                let output = normalize(
+                    input.clone() * 3.0 + 1.0,
+                    weight.clone(),
+                    bias.clone(),
+                    1e-5,
+                    activation,
+                );
                 (output.output, vec![gradient_of(&input), gradient_of(&weight), gradient_of(&bias)])
             })
         });
@@ -146,7 +161,9 @@ trait MapData {
 
 impl MapData for Vec<Tensor<1>> {
     fn map_data(self) -> Vec<f32> {
-        self.into_iter().flat_map(|tensor| tensor.into_data().iter().collect::<Vec<f32>>()).collect()
+        self.into_iter()
+            .flat_map(|tensor| tensor.into_data().iter().collect::<Vec<f32>>())
+            .collect()
     }
 }
 
@@ -226,7 +243,10 @@ fn a_fused_step_does_not_depend_on_the_number_of_threads() {
                     1e-5,
                     Activation::Silu,
                 );
-                (output.output, vec![gradient_of(&input), gradient_of(&weight), gradient_of(&scale)])
+                (
+                    output.output,
+                    vec![gradient_of(&input), gradient_of(&weight), gradient_of(&scale)],
+                )
             })
         })
     });

@@ -2,7 +2,7 @@
 
 use crate::frame::METRICS;
 use crate::number::exact;
-use crate::study::{Against, Row, Study};
+use crate::study::{Against, Row, Study, detectable};
 
 /// One line a row of the experiment. An empty field is a value that does not exist.
 pub fn table(study: &Study) -> String {
@@ -67,7 +67,7 @@ fn fields(row: &Row) -> Vec<String> {
                     comparison.t_test,
                     comparison.t_test_holm,
                     comparison.sign_flip,
-                    comparison.detectable,
+                    detectable(comparison),
                 ]
                 .map(number),
             );

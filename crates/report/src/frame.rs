@@ -20,8 +20,11 @@ pub struct Cell {
     pub id: String,
 }
 
+/// A column's name and how its value is read.
+pub type MetricColumn = (&'static str, fn(&Metrics) -> Option<f64>);
+
 /// The metrics of a finished cell, by the name of their column.
-pub const METRICS: [(&str, fn(&Metrics) -> Option<f64>); 12] = [
+pub const METRICS: [MetricColumn; 12] = [
     ("ap", |metrics| metrics.ap),
     ("ap50", |metrics| metrics.ap50),
     ("ap75", |metrics| metrics.ap75),

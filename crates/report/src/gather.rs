@@ -25,11 +25,6 @@ pub fn seeds(experiment: &Experiment, lines: &[Line]) -> Vec<u64> {
     experiment.seeds.iter().copied().chain(seen).collect::<BTreeSet<u64>>().into_iter().collect()
 }
 
-/// The row that the others are compared with: the first one.
-pub fn reference_row(_experiment: &Experiment) -> usize {
-    0
-}
-
 fn finished(lines: &[Line]) -> BTreeSet<&str> {
     let finished = lines.iter().filter(|line| matches!(line.record, Record::Finished(_)));
     finished.map(|line| line.cell.as_str()).collect()
@@ -48,13 +43,9 @@ fn begun(cells: &[Cell], lines: &[Line]) -> Vec<Cell> {
 }
 
 /// Everything that tables and figures show, from the cells of an experiment (for all [`seeds`]) and
-/// the lines of its ledgers. `reference` is the row that the others are compared with.
-pub fn gather(
-    experiment: &Experiment,
-    reference: usize,
-    cells: &[Cell],
-    lines: &[Line],
-) -> Result<Study, Error> {
+/// the lines of its ledgers.
+pub fn gather(experiment: &Experiment, cells: &[Cell], lines: &[Line]) -> Result<Study, Error> {
+    let reference = experiment.reference;
     let plan = begun(cells, lines);
     let frames = frame::read(&plan, lines)?;
     if frames.origins.is_empty() {
@@ -235,7 +226,7 @@ mod tests {
 
     fn study(experiment: &Experiment, lines: &[Line]) -> Result<Study, Error> {
         let cells = samples::cells(experiment, &seeds(experiment, lines), "cpu");
-        gather(experiment, 1, &cells, lines)
+        gather(experiment, &cells, lines)
     }
 
     #[test]
@@ -336,7 +327,7 @@ mod tests {
         let mut cells = samples::cells(&experiment, &[0, 1, 2], "cpu");
         cells.push(samples::cells(&experiment, &[3], "cuda").remove(0));
         lines.extend(samples::finished(&experiment, &cells[9], "cuda", 0.3));
-        let error = gather(&experiment, 1, &cells, &lines).unwrap_err().to_string();
+        let error = gather(&experiment, &cells, &lines).unwrap_err().to_string();
         assert!(error.contains("cpu and cuda"), "{error}");
 
         let mut lines = samples::ledger(&experiment);

@@ -26,7 +26,7 @@ mod terminal;
 pub use error::Error;
 pub use files::{Difference, Document, check, write};
 pub use frame::Cell;
-pub use gather::{gather, reference_row, seeds};
+pub use gather::{gather, seeds};
 pub use study::Study;
 pub use terminal::{table as terminal_table, width as terminal_width};
 

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use crate::number::{
     exact, interval_percent, list, minutes, percent, percent_or_dash, short, signed_percent,
 };
-use crate::study::{Against, Row, Study};
+use crate::study::{Against, Row, Study, detectable};
 
 /// The whole page: the question, the answer, the table, and everything the numbers depend on.
 pub fn page(study: &Study) -> String {
@@ -64,7 +64,7 @@ fn line(study: &Study, row: &Row) -> Vec<String> {
             line.push(format!("{bold}{}{bold}", comparison.verdict));
             let p = |p: Option<f64>| p.map_or_else(|| "-".to_owned(), |p| format!("{p:.3}"));
             line.push(format!("{} / {}", p(comparison.t_test_holm), p(comparison.sign_flip)));
-            line.push(percent_or_dash(comparison.detectable));
+            line.push(percent_or_dash(detectable(comparison)));
         }
     }
     line.push(percent_or_dash(row.mean("best_ap")));

@@ -42,6 +42,7 @@ pub fn experiment() -> Experiment {
             labels: GAMMAS.map(|gamma| format!("{gamma:?}")).into(),
         }],
         rows: rows.into(),
+        reference: 1,
         seeds: vec![0, 1, 2],
         paper: Some(PaperTable {
             title: "gamma of MAL on COCO".into(),

@@ -247,6 +247,11 @@ impl Study {
     }
 }
 
+/// The difference that would have been found; none where the seeds showed no spread to judge by.
+pub fn detectable(comparison: &Comparison) -> Option<f64> {
+    comparison.t_test.and(comparison.detectable)
+}
+
 /// How large a difference would have been seen, and with how many seeds.
 fn sensitivity(rows: &[&Row]) -> String {
     let comparisons: Vec<&Comparison> = rows
@@ -264,7 +269,7 @@ fn sensitivity(rows: &[&Row]) -> String {
         (least, most) => format!(" with {least} to {most} common seeds"),
     };
     let detectable: Vec<f64> =
-        comparisons.iter().filter_map(|comparison| comparison.detectable).collect();
+        comparisons.iter().filter_map(|comparison| detectable(comparison)).collect();
     let least = detectable.iter().copied().fold(f64::INFINITY, f64::min);
     let most = detectable.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     match (percent(least), percent(most)) {

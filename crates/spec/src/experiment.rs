@@ -50,6 +50,9 @@ pub struct Experiment {
     pub axes: Vec<Axis>,
     /// The product of the axes, the first axis varying slowest; one row if there is no axis.
     pub rows: Vec<Row>,
+    /// The row that the others are compared with: the one that is what the experiment is without its
+    /// axes, else the first.
+    pub reference: usize,
     pub seeds: Vec<u64>,
     pub paper: Option<PaperTable>,
 }
@@ -165,6 +168,7 @@ fn resolve(
     let flags = flags::read(&options.set, &mut parts.sources).map_err(one)?;
     flags::keep_off(&axes, &flags).map_err(one)?;
     let rows = rows(&base, &axes, &flags, document.place, parts)?;
+    let reference = reference(base, flags, &rows);
     let paper = match &head.paper {
         Some(reference) => Some(published(reference, &head_node, &rows, parts).map_err(one)?),
         None => None,
@@ -178,6 +182,7 @@ fn resolve(
         scales: scales.into_iter().map(|scale| scale.name).collect(),
         axes: axes.iter().map(public_axis).collect(),
         rows,
+        reference,
         seeds,
         paper,
     })
@@ -322,9 +327,7 @@ fn rows(
             wrong.extend(violations.into_iter().map(|violation| located(violation, &merged)));
             continue;
         }
-        let phases = config.phases();
-        config.schedule.flat_epoch = Some(phases.flat);
-        config.schedule.stop_epoch = Some(phases.stop);
+        fill_in_epochs(&mut config);
         let settings = axes.iter().zip(&choices);
         let settings = settings.map(|(axis, choice)| (axis.name.clone(), choice.label.clone()));
         let provenance = provenance::of(&config, &merged, &parts.sources);
@@ -335,6 +338,23 @@ fn rows(
         rows.push(row);
     }
     if wrong.is_empty() { Ok(rows) } else { Err(wrong) }
+}
+
+/// Writes the epochs that derive from the budget into the configuration.
+fn fill_in_epochs(config: &mut Config) {
+    let phases = config.phases();
+    config.schedule.flat_epoch = Some(phases.flat);
+    config.schedule.stop_epoch = Some(phases.stop);
+}
+
+/// The row that equals the configuration without the axes; the first where none does.
+fn reference(base: Table, flags: Table, rows: &[Row]) -> usize {
+    let mut table = base;
+    merge(&mut table, flags);
+    // Without its axes an experiment need not make sense; then no row is what it is without them.
+    let Ok(mut config) = typed::config(&table) else { return 0 };
+    fill_in_epochs(&mut config);
+    rows.iter().position(|row| row.config == config).unwrap_or(0)
 }
 
 /// Two rows with one configuration would be one cell under two labels.

@@ -1,4 +1,5 @@
 //! The experiments and schemas of this repository.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::path::{Path, PathBuf};
 
@@ -49,6 +50,16 @@ fn experiments_share_their_common_cells() {
         row(&dense, "augment.mosaic = 0.0, augment.mixup = 0.0"),
     );
     assert_eq!(row(&components, "ingredients = Dense O2O"), row(&losses, "loss = VFL"));
+}
+
+#[test]
+fn every_experiment_compares_with_the_full_recipe() {
+    let gamma = experiment("gamma");
+    let deim = row(&gamma, "loss.gamma = 1.5");
+    for name in ["gamma", "dense-o2o", "components", "losses", "epochs"] {
+        let experiment = experiment(name);
+        assert_eq!(&experiment.rows[experiment.reference].config, deim, "{name}");
+    }
 }
 
 #[test]

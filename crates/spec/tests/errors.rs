@@ -1,4 +1,5 @@
 //! What a user sees when a spec is wrong.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod common;
 

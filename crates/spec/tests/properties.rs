@@ -1,4 +1,5 @@
 //! Whatever is in a file or a flag, loading answers with an experiment or a message.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! What wins, where it came from, and what stays the same under another spelling.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod common;
 
@@ -216,4 +217,23 @@ fn published_rows_are_found_by_their_settings() {
     assert_eq!(paper.row_for(&experiment.rows[0].settings), None);
     let row = paper.row_for(&experiment.rows[1].settings).expect("gamma 2");
     assert_eq!((row.ap, row.suspicious.as_deref()), (Some(52.0), Some("copied")));
+}
+
+#[test]
+fn rows_are_compared_with_what_the_experiment_is_without_its_axes() {
+    let body = |own: &str| {
+        experiment(&format!("{own}\n[[axis]]\nkey = \"loss.gamma\"\nvalues = [1.3, 1.5, 1.8]\n"))
+    };
+    let reference = |own: &str| {
+        let folder = Folder::new(&[("a.toml", &body(own))]);
+        load(&folder, &Options::default()).reference
+    };
+    assert_eq!(reference(""), 1, "the built-in recipe has 1.5");
+    assert_eq!(reference("loss = { gamma = 1.8 }"), 2);
+    assert_eq!(reference("loss = { gamma = 4.0 }"), 0, "no row is that: the first");
+
+    // `--set` moves every row and the reference with them.
+    let folder = Folder::new(&[("a.toml", &body(""))]);
+    let set = vec!["epochs=30".to_owned()];
+    assert_eq!(load(&folder, &Options { set, ..Options::default() }).reference, 1);
 }

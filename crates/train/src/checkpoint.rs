@@ -134,9 +134,7 @@ fn write(path: &Path, bytes: &[u8]) -> Result<(), CheckpointError> {
     };
     let temporary = path.with_extension("part");
     let mut file = File::create(&temporary).map_err(failed("create", &temporary))?;
-    file.write_all(bytes)
-        .and_then(|()| file.sync_all())
-        .map_err(failed("write", &temporary))?;
+    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(failed("write", &temporary))?;
     std::fs::rename(&temporary, path).map_err(failed("rename to", path))?;
     if let Some(directory) = path.parent() {
         // The new name itself must survive a power cut.

@@ -40,7 +40,10 @@ impl Optimizer {
             .iter()
             .map(|group| {
                 let compile = |patterns: &[String]| {
-                    patterns.iter().map(|pattern| Regex::new(pattern)).collect::<Result<Vec<_>, _>>()
+                    patterns
+                        .iter()
+                        .map(|pattern| Regex::new(pattern))
+                        .collect::<Result<Vec<_>, _>>()
                 };
                 Ok((compile(&group.all)?, compile(&group.none)?, group))
             })
@@ -80,7 +83,14 @@ impl Optimizer {
         let gradients = collector.found;
         let Some(clip) = clip_factor(&gradients, self.config.clip_norm) else { return detector };
         self.steps += 1;
-        detector.map(&mut Stepper { path: Vec::new(), gradients, clip, optimizer: self, schedule, iteration })
+        detector.map(&mut Stepper {
+            path: Vec::new(),
+            gradients,
+            clip,
+            optimizer: self,
+            schedule,
+            iteration,
+        })
     }
 
     /// Steps taken and the moments by parameter, for a checkpoint.

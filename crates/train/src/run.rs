@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use burn::tensor::Device;
 use deim_data::{Batch, DataError, Draws, EvalLoader, Splits, TrainLoader};
 use deim_eval::Metrics;
-use deim_model::weights::{self, WeightsError};
 use deim_model::Detector;
+use deim_model::weights::{self, WeightsError};
 use deim_spec::Config;
 
 use crate::checkpoint::{self, CheckpointError, EpochSums, State, Tensors};
@@ -171,12 +171,15 @@ impl<'a> Run<'a> {
     }
 
     /// The rest of an epoch's steps; none if it was asked to stop.
-    fn train_epoch(&mut self, observe: &mut dyn FnMut(&Event)) -> Result<Option<Seconds>, TrainError> {
+    fn train_epoch(
+        &mut self,
+        observe: &mut dyn FnMut(&Event),
+    ) -> Result<Option<Seconds>, TrainError> {
         let start = Instant::now();
         let mut saved = Instant::now();
         let epoch = self.state.epoch;
         let mut batches = self.loader.batches(epoch, self.state.step);
-        while let Some(batch) = batches.next() {
+        for batch in batches.by_ref() {
             let loss = self.step(&batch?)?;
             let step = self.state.step;
             let learning_rate = self.state.sums.learning_rate;
@@ -321,7 +324,8 @@ impl<'a> Run<'a> {
         let mut tensors = Tensors::new();
         let detector = self.detector.as_ref().expect("a detector between two steps");
         let mut add = |part: &str, entries: Vec<_>| {
-            tensors.extend(entries.into_iter().map(|(name, data)| (format!("{part}.{name}"), data)));
+            tensors
+                .extend(entries.into_iter().map(|(name, data)| (format!("{part}.{name}"), data)));
         };
         add("model", weights::read(detector));
         add("ema", weights::read(&self.ema.detector));

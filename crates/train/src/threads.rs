@@ -5,9 +5,5 @@
 ///
 /// Returns whether it took effect: a process chooses once, and later choices change nothing.
 pub fn compute_with(threads: usize) -> bool {
-    rayon::ThreadPoolBuilder::new()
-        .num_threads(threads)
-        .use_current_thread()
-        .build_global()
-        .is_ok()
+    rayon::ThreadPoolBuilder::new().num_threads(threads).use_current_thread().build_global().is_ok()
 }

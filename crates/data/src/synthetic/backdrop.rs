@@ -129,7 +129,8 @@ fn blob(image: &mut Image, draws: &mut Draws) {
         let inside = 1.0 - (from_x * from_x + from_y * from_y) / (radius * radius);
         let phase = from_x * x_step + from_y * y_step;
         let second = striped && fraction(phase) < 0.5;
-        (inside > 0.0).then(|| (if second { other } else { colour }, strength * inside * inside))
+        let painted = (if second { other } else { colour }, strength * inside * inside);
+        (inside > 0.0).then_some(painted)
     });
 }
 

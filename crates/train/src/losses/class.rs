@@ -188,6 +188,7 @@ mod tests {
         ClassLoss { kind: Kind::Focal, gamma: 2.0, alpha: 0.25, mal_alpha: None };
 
     #[test]
+    #[expect(clippy::approx_constant, reason = "as the facts print them")]
     fn single_logits_give_the_golden_values() {
         // deim-facts 3.11, "Golden (single logit)".
         for (p, q, expected_vfl, expected_mal) in [
