@@ -2,7 +2,7 @@
 
 #![allow(dead_code)] // every test binary uses its part
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use deim_lab::history::{History, of_cell};

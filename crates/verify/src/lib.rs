@@ -6,7 +6,7 @@
 
 mod case;
 mod compare;
-mod fill;
+pub mod fill;
 mod find;
 mod kinds;
 mod report;
