@@ -1,7 +1,7 @@
 //! The exponential moving average of parameters and buffers (deim-facts 3.7).
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Tensor;
 use deim_model::Detector;
 use deim_ops::blend;
 use deim_spec::config;
@@ -32,10 +32,6 @@ impl Ema {
         let mut mapper = Mixer { current: current.0.into_iter(), decay };
         // The modules are alike, so both walks meet the same tensors in the same order.
         self.detector = self.detector.clone().map(&mut mapper);
-    }
-
-    pub fn device(&self) -> Device {
-        self.detector.devices().first().cloned().unwrap_or_else(Device::flex)
     }
 }
 
