@@ -11,7 +11,7 @@ use burn::backend::flex::FlexTensor;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Dispatch, Flex};
 use burn::tensor::Tensor;
-use burn::tensor::ops::ConvOptions;
+use burn::tensor::ops::{ConvOptions, PadMode};
 use rayon::prelude::*;
 
 use crate::flex::{self, Fused};
@@ -19,20 +19,40 @@ use crate::matrix::{Matrix, multiply};
 
 /// Convolution of `[batch, in, h, w]` with `[out, in, k, k]`, padded by `(k - 1) / 2` zeros.
 pub fn conv2d(input: Tensor<4>, weight: Tensor<4>, stride: usize) -> Tensor<4> {
+    let padding = (weight.dims()[2] - 1) / 2;
+    conv2d_padded(input, weight, stride, [padding; 2])
+}
+
+/// The same with other numbers of zeros, `[before, after]` each axis, not fewer after: `[0, 1]` keeps the size under a
+/// two-by-two kernel, as in HGNetv2's stem (deim-facts 3.16).
+pub fn conv2d_padded(
+    input: Tensor<4>,
+    weight: Tensor<4>,
+    stride: usize,
+    padding: [usize; 2],
+) -> Tensor<4> {
     if !flex::serves(&input.device()) {
-        return composed(input, weight, stride);
+        return composed(input, weight, stride, padding);
     }
     Tensor::from_dispatch(<Dispatch as Fused>::convolve(
         input.into_dispatch(),
         weight.into_dispatch(),
         stride,
+        padding,
     ))
 }
 
 /// The same from Burn's own operation: the path of devices without a kernel, and the tests' oracle.
-pub(crate) fn composed(input: Tensor<4>, weight: Tensor<4>, stride: usize) -> Tensor<4> {
-    let padding = (weight.dims()[2] - 1) / 2;
-    let options = ConvOptions::new([stride; 2], [padding; 2], [1, 1], 1);
+pub(crate) fn composed(
+    input: Tensor<4>,
+    weight: Tensor<4>,
+    stride: usize,
+    [before, after]: [usize; 2],
+) -> Tensor<4> {
+    let options = ConvOptions::new([stride; 2], [before; 2], [1, 1], 1);
+    let extra = after.saturating_sub(before);
+    let input =
+        if extra > 0 { input.pad((0, extra, 0, extra), PadMode::Constant(0.0)) } else { input };
     burn::tensor::module::conv2d(input, weight, None, options)
 }
 
@@ -47,18 +67,25 @@ struct Geometry {
     to: usize,
     kernel: usize,
     stride: usize,
+    /// Zeros before the first row and column.
+    padding: usize,
     input: [usize; 2],
     output: [usize; 2],
 }
 
 impl Geometry {
-    fn new(input: &FlexTensor, weight: &FlexTensor, stride: usize) -> Self {
+    fn new(
+        input: &FlexTensor,
+        weight: &FlexTensor,
+        stride: usize,
+        [padding, after]: [usize; 2],
+    ) -> Self {
+        assert!(padding <= after, "at least as many zeros after an axis as before it");
         let [batch, from, height, width] = input.layout().shape().dims();
         let [to, channels, kernel, _]: [usize; 4] = weight.layout().shape().dims();
         assert_eq!(from, channels, "the weight's input channels must be the input's");
-        let padding = (kernel - 1) / 2;
-        let output = [height, width].map(|side| (side + 2 * padding - kernel) / stride + 1);
-        Self { batch, from, to, kernel, stride, input: [height, width], output }
+        let output = [height, width].map(|side| (side + padding + after - kernel) / stride + 1);
+        Self { batch, from, to, kernel, stride, padding, input: [height, width], output }
     }
 
     fn input_plane(&self) -> usize {
@@ -76,7 +103,7 @@ impl Geometry {
 
     /// Whether the input needs no unrolling.
     fn pointwise(&self) -> bool {
-        self.kernel == 1 && self.stride == 1
+        self.kernel == 1 && self.stride == 1 && self.input == self.output
     }
 
     /// Images in one matrix product.
@@ -87,7 +114,7 @@ impl Geometry {
     /// The input columns and output columns that a tap of the kernel connects in one row:
     /// `(first output column, end, first input column)`.
     fn columns(&self, tap: usize) -> (usize, usize, usize) {
-        let padding = (self.kernel - 1) / 2;
+        let padding = self.padding;
         let first = padding.saturating_sub(tap).div_ceil(self.stride);
         let end = (self.input[1] + padding).saturating_sub(tap).div_ceil(self.stride);
         let end = end.min(self.output[1]).max(first);
@@ -96,7 +123,7 @@ impl Geometry {
 
     /// The input row under an output row for a tap, if there is one.
     fn row(&self, output_row: usize, tap: usize) -> Option<usize> {
-        let row = (output_row * self.stride + tap).checked_sub((self.kernel - 1) / 2)?;
+        let row = (output_row * self.stride + tap).checked_sub(self.padding)?;
         (row < self.input[0]).then_some(row)
     }
 
@@ -274,8 +301,13 @@ fn backward(
     (d_input, d_weights)
 }
 
-pub(crate) fn convolve(input: FlexTensor, weight: FlexTensor, stride: usize) -> FlexTensor {
-    let geometry = Geometry::new(&input, &weight, stride);
+pub(crate) fn convolve(
+    input: FlexTensor,
+    weight: FlexTensor,
+    stride: usize,
+    padding: [usize; 2],
+) -> FlexTensor {
+    let geometry = Geometry::new(&input, &weight, stride, padding);
     let (input, weight) = (flex::dense(input), flex::dense(weight));
     let output = forward(&geometry, flex::values(&input), flex::values(&weight));
     let Geometry { batch, to, output: [height, width], .. } = geometry;
@@ -322,11 +354,12 @@ pub(crate) fn tracked<C: CheckpointStrategy>(
     input: FloatTensor<Autodiff<Flex, C>>,
     weight: FloatTensor<Autodiff<Flex, C>>,
     stride: usize,
+    padding: [usize; 2],
 ) -> FloatTensor<Autodiff<Flex, C>> {
     let nodes = [input.node.clone(), weight.node.clone()];
     let (input, weight) = (flex::dense(input.primitive), flex::dense(weight.primitive));
-    let geometry = Geometry::new(&input, &weight, stride);
-    let output = convolve(input.clone(), weight.clone(), stride);
+    let geometry = Geometry::new(&input, &weight, stride, padding);
+    let output = convolve(input.clone(), weight.clone(), stride, padding);
     match ConvBackward.prepare::<C>(nodes).compute_bound().stateful() {
         OpsKind::Tracked(prep) => prep.finish(Saved { input, weight, geometry }, output),
         OpsKind::UnTracked(prep) => prep.finish(output),

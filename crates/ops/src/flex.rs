@@ -8,7 +8,8 @@ use burn::tensor::{Device, Shape, TensorData};
 use rayon::prelude::*;
 
 use crate::activation::{self, Activation};
-use crate::{attention, batch_norm, conv, deformable, layer_norm, linear, max_pool};
+use crate::max_pool::Window;
+use crate::{attention, batch_norm, conv, deformable, depthwise, layer_norm, linear, max_pool};
 
 /// The fused operations. Only the CPU backend has them; other devices take the composed paths.
 #[backend_extension(Flex, Autodiff)]
@@ -22,8 +23,16 @@ pub(crate) trait Fused: Backend {
         points: Vec<usize>,
     ) -> FloatTensor<Self>;
 
-    /// See [`crate::conv2d`].
+    /// See [`crate::conv2d_padded`].
     fn convolve(
+        input: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        stride: usize,
+        padding: [usize; 2],
+    ) -> FloatTensor<Self>;
+
+    /// See [`crate::depthwise_conv2d`].
+    fn convolve_depthwise(
         input: FloatTensor<Self>,
         weight: FloatTensor<Self>,
         stride: usize,
@@ -64,8 +73,8 @@ pub(crate) trait Fused: Backend {
         epsilon: f32,
     ) -> FloatTensor<Self>;
 
-    /// See [`crate::max_pool`].
-    fn max_pool(input: FloatTensor<Self>) -> FloatTensor<Self>;
+    /// See [`crate::max_pool`] and [`crate::max_pool_2x2`].
+    fn max_pool(input: FloatTensor<Self>, window: Window) -> FloatTensor<Self>;
 
     /// See [`Activation::apply`].
     fn activate(input: FloatTensor<Self>, activation: Activation) -> FloatTensor<Self>;
@@ -126,8 +135,17 @@ impl Fused for Flex {
         deformable::attend(value, locations, weights, &levels, &points)
     }
 
-    fn convolve(input: FlexTensor, weight: FlexTensor, stride: usize) -> FlexTensor {
-        conv::convolve(input, weight, stride)
+    fn convolve(
+        input: FlexTensor,
+        weight: FlexTensor,
+        stride: usize,
+        padding: [usize; 2],
+    ) -> FlexTensor {
+        conv::convolve(input, weight, stride, padding)
+    }
+
+    fn convolve_depthwise(input: FlexTensor, weight: FlexTensor, stride: usize) -> FlexTensor {
+        depthwise::convolve(input, weight, stride)
     }
 
     fn normalize_batch(
@@ -168,8 +186,8 @@ impl Fused for Flex {
         layer_norm::normalize(input, weight, bias, epsilon)
     }
 
-    fn max_pool(input: FlexTensor) -> FlexTensor {
-        max_pool::pool(input)
+    fn max_pool(input: FlexTensor, window: Window) -> FlexTensor {
+        max_pool::pool(input, window)
     }
 
     fn activate(input: FlexTensor, activation: Activation) -> FlexTensor {
@@ -192,8 +210,17 @@ impl<C: CheckpointStrategy> Fused for Autodiff<Flex, C> {
         input: FloatTensor<Self>,
         weight: FloatTensor<Self>,
         stride: usize,
+        padding: [usize; 2],
     ) -> FloatTensor<Self> {
-        conv::tracked::<C>(input, weight, stride)
+        conv::tracked::<C>(input, weight, stride, padding)
+    }
+
+    fn convolve_depthwise(
+        input: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        stride: usize,
+    ) -> FloatTensor<Self> {
+        depthwise::tracked::<C>(input, weight, stride)
     }
 
     fn normalize_batch(
@@ -234,8 +261,8 @@ impl<C: CheckpointStrategy> Fused for Autodiff<Flex, C> {
         layer_norm::tracked::<C>(input, weight, bias, epsilon)
     }
 
-    fn max_pool(input: FloatTensor<Self>) -> FloatTensor<Self> {
-        max_pool::tracked::<C>(input)
+    fn max_pool(input: FloatTensor<Self>, window: Window) -> FloatTensor<Self> {
+        max_pool::tracked::<C>(input, window)
     }
 
     fn activate(input: FloatTensor<Self>, activation: Activation) -> FloatTensor<Self> {

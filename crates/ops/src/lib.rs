@@ -8,21 +8,24 @@ mod attention;
 mod batch_norm;
 mod conv;
 mod deformable;
+mod depthwise;
 mod flex;
 mod layer_norm;
 mod linear;
 mod matrix;
 mod max_pool;
 mod optimizer;
+mod simd;
 
 pub use activation::Activation;
 pub use attention::attention;
 pub use batch_norm::{BatchNormOutput, batch_norm_inference, batch_norm_train};
-pub use conv::conv2d;
+pub use conv::{conv2d, conv2d_padded};
 pub use deformable::deformable_attention;
+pub use depthwise::depthwise_conv2d;
 pub use layer_norm::layer_norm;
 pub use linear::linear;
-pub use max_pool::max_pool;
+pub use max_pool::{max_pool, max_pool_2x2};
 pub use optimizer::{AdamW, blend};
 
 #[cfg(test)]

@@ -2,7 +2,9 @@
 
 use burn::tensor::{Bool, Device, Gradients, Tensor, TensorData};
 
-use crate::{Activation, attention, batch_norm, conv, deformable, layer_norm, linear, max_pool};
+use crate::{
+    Activation, attention, batch_norm, conv, deformable, depthwise, layer_norm, linear, max_pool,
+};
 
 /// Distinct, reproducible values in `[-1, 1)` that no operation sees twice.
 fn values(count: usize, salt: u64) -> Vec<f32> {
@@ -109,15 +111,64 @@ fn convolution_and_its_gradients_equal_burns_for_every_kernel_stride_and_size() 
         (3, 1, 33, 2),
         (1, 1, 40, 2),
     ] {
-        let both = [conv::conv2d, conv::composed].map(|convolve| {
+        let padding = [(kernel - 1) / 2; 2];
+        let both = [conv::conv2d_padded, conv::composed].map(|convolve| {
             run(|| {
                 let input = tensor([batch, 3, side, side + 1], 4);
                 let weight = tensor([5, 3, kernel, kernel], 5);
-                let output = convolve(input.clone(), weight.clone(), stride);
+                let output = convolve(input.clone(), weight.clone(), stride, padding);
                 (output, vec![gradient_of(&input), gradient_of(&weight)])
             })
         });
         assert_close(&format!("conv {kernel}/{stride} at {side}"), &both[0], &both[1]);
+    }
+}
+
+#[test]
+fn convolution_and_its_gradients_equal_burns_for_uneven_padding() {
+    for (kernel, stride, side, padding) in [
+        (2, 1, 9, [0, 1]),
+        (2, 1, 9, [0, 0]),
+        (2, 1, 30, [0, 1]),
+        (3, 2, 9, [0, 2]),
+        (1, 1, 4, [1, 1]),
+    ] {
+        let both = [conv::conv2d_padded, conv::composed].map(|convolve| {
+            run(|| {
+                let input = tensor([2, 3, side, side + 1], 4);
+                let weight = tensor([5, 3, kernel, kernel], 5);
+                let output = convolve(input.clone(), weight.clone(), stride, padding);
+                (output, vec![gradient_of(&input), gradient_of(&weight)])
+            })
+        });
+        assert_close(&format!("conv {kernel}/{stride} padded by {padding:?}"), &both[0], &both[1]);
+    }
+}
+
+#[test]
+fn depthwise_convolution_and_its_gradients_equal_burns_for_every_kernel_stride_and_size() {
+    // More planes than one thread takes at a time; rows shorter and longer than the vectors.
+    for (kernel, stride, [height, width]) in [
+        (3, 1, [5, 6]),
+        (5, 1, [20, 20]),
+        (5, 1, [3, 40]),
+        (3, 2, [8, 8]),
+        (3, 2, [9, 7]),
+        (3, 2, [6, 41]),
+        (5, 2, [10, 11]),
+        (1, 1, [4, 5]),
+        (1, 2, [5, 4]),
+    ] {
+        let both = [depthwise::depthwise_conv2d, depthwise::composed].map(|convolve| {
+            run(|| {
+                let input = tensor([3, 7, height, width], 24);
+                let weight = tensor([7, 1, kernel, kernel], 25);
+                let output = convolve(input.clone(), weight.clone(), stride);
+                (output, vec![gradient_of(&input), gradient_of(&weight)])
+            })
+        });
+        let what = format!("depthwise {kernel}/{stride} at {height}x{width}");
+        assert_close(&what, &both[0], &both[1]);
     }
 }
 
@@ -224,6 +275,34 @@ fn max_pooling_and_its_gradient_equal_burns_on_even_and_odd_sides() {
         });
         assert_close("max pool", &both[0], &both[1]);
     }
+}
+
+#[test]
+fn pooling_two_by_two_and_its_gradient_equal_burns_with_zeros_beyond_the_border() {
+    let both = [max_pool::max_pool_2x2, max_pool::composed_2x2].map(|pool| {
+        run(|| {
+            let input = tensor([2, 3, 6, 5], 26);
+            (pool(input.clone()), vec![gradient_of(&input)])
+        })
+    });
+    assert_close("max pool 2x2", &both[0], &both[1]);
+}
+
+#[test]
+fn a_depthwise_convolution_does_not_depend_on_the_number_of_threads() {
+    let results = [1, 2, 5].map(|threads| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| {
+            run(|| {
+                let input = tensor([4, 19, 24, 24], 27);
+                let weight = tensor([19, 1, 5, 5], 28);
+                let output = depthwise::depthwise_conv2d(input.clone(), weight.clone(), 1);
+                (output, vec![gradient_of(&input), gradient_of(&weight)])
+            })
+        })
+    });
+    assert_eq!(results[0], results[1]);
+    assert_eq!(results[0], results[2]);
 }
 
 #[test]
