@@ -70,7 +70,7 @@ impl Policy {
 
     /// Whether photometric distortion, zoom-out and IoU crop may happen.
     fn strong(&self, epoch: u32) -> bool {
-        (self.phases.augment_start..self.phases.stop).contains(&epoch)
+        (self.phases.augment_start..self.phases.augment_end).contains(&epoch)
     }
 
     /// The sample at `index` as training sees it in `epoch`: a square of the input size.

@@ -62,11 +62,11 @@ pub struct DeformableAttention {
     value_proj: Linear,
     output_proj: Linear,
     heads: usize,
-    points: [usize; 3],
+    points: Vec<usize>,
 }
 
 impl DeformableAttention {
-    pub fn new(hidden: usize, heads: usize, points: [usize; 3], device: &Device) -> Self {
+    pub fn new(hidden: usize, heads: usize, points: &[usize], device: &Device) -> Self {
         let total: usize = points.iter().sum();
         Self {
             sampling_offsets: Linear::new(hidden, heads * total * 2, device),
@@ -74,7 +74,7 @@ impl DeformableAttention {
             value_proj: Linear::new(hidden, hidden, device),
             output_proj: Linear::new(hidden, hidden, device),
             heads,
-            points,
+            points: points.to_vec(),
         }
     }
 

@@ -30,7 +30,7 @@ impl DecoderLayer {
         Self {
             self_attn: SelfAttention::new(hidden, heads, device),
             norm1: LayerNorm::new(hidden, device),
-            cross_attn: DeformableAttention::new(hidden, heads, config.points, device),
+            cross_attn: DeformableAttention::new(hidden, heads, &config.points, device),
             norm2: LayerNorm::new(hidden, device),
             linear1: Linear::new(hidden, feedforward, device),
             linear2: Linear::new(feedforward, hidden, device),

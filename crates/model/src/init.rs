@@ -88,7 +88,7 @@ fn offset_directions(model: &Model) -> Vec<f32> {
         let angle = head as f64 * std::f64::consts::TAU / decoder.heads as f64;
         let (sin, cos) = angle.sin_cos();
         let longest = sin.abs().max(cos.abs());
-        for count in decoder.points {
+        for &count in &decoder.points {
             for point in 1..=count {
                 values.extend([cos, sin].map(|side| (side / longest * point as f64) as f32));
             }

@@ -4,7 +4,7 @@
 
 use std::fmt::Debug;
 
-use crate::config::{ClassLoss, Config};
+use crate::config::{BackboneKind, ClassLoss, Config};
 
 /// A broken rule: the keys it is about, the one to blame first, each with what to say there.
 #[derive(Clone, Debug, PartialEq)]
@@ -129,6 +129,11 @@ impl Checker {
         for (path, list) in lists {
             self.must(path, list, !list.contains(&0), "numbers of at least 1");
         }
+        self.levels(config);
+        self.hgnetv2(config);
+        let freeze_at = model.backbone.freeze_at;
+        let known = (-1..=4).contains(&freeze_at);
+        self.must("model.backbone.freeze_at", freeze_at, known, "a number from -1 to 4");
         let encoder = &model.encoder;
         self.heads("model.encoder", encoder.hidden, encoder.heads);
         // The position embedding has sines and cosines of two coordinates (deim-facts 3.14).
@@ -150,6 +155,74 @@ impl Checker {
         self.at_least("model.decoder.feedforward", decoder.feedforward as u64, 1);
         // `aux_outputs` is mandatory (deim-facts 3.11).
         self.at_least("model.decoder.layers", decoder.layers as u64, 2);
+        if let Some(layer) = decoder.eval_layer
+            && layer >= decoder.layers
+        {
+            self.relation(
+                "no such decoder layer".into(),
+                &[
+                    ("model.decoder.eval_layer", format!("layer {layer}, counted from 0")),
+                    ("model.decoder.layers", format!("{} layers", decoder.layers)),
+                ],
+                None,
+            );
+        }
+        // The bins lie on both sides of zero, and their spacing is a root of degree reg_max - 2.
+        let fits = decoder.reg_max >= 4 && decoder.reg_max.is_multiple_of(2);
+        self.must("model.decoder.reg_max", decoder.reg_max, fits, "an even number of at least 4");
+        self.positive("model.decoder.reg_scale", decoder.reg_scale);
+    }
+
+    /// The levels are the coarsest of the backbone's, and every one is sampled.
+    fn levels(&mut self, config: &Config) {
+        let strides = &config.model.strides;
+        let known = [4, 8, 16, 32];
+        let fits = !strides.is_empty() && known.ends_with(strides);
+        self.must("model.strides", strides, fits, "the last of 4, 8, 16, 32, for example [16, 32]");
+        let points = &config.model.decoder.points;
+        if fits && points.len() != strides.len() {
+            self.relation(
+                "a number of sampling points for every level".into(),
+                &[
+                    ("model.decoder.points", format!("{} numbers", points.len())),
+                    ("model.strides", format!("{} levels", strides.len())),
+                ],
+                None,
+            );
+        }
+    }
+
+    fn hgnetv2(&mut self, config: &Config) {
+        let backbone = &config.model.backbone;
+        let kind = |kind: &str| ("model.backbone.kind", format!("the backbone is {kind}"));
+        let sizes = "model.backbone.hgnetv2";
+        match (&backbone.hgnetv2, backbone.kind) {
+            (None, BackboneKind::Presnet) => {}
+            (None, BackboneKind::Hgnetv2) => {
+                let help = "extend a part such as `models/backbones/hgnetv2-b0.toml`";
+                self.relation("HGNetv2 without sizes".into(), &[kind("HGNetv2")], Some(help.into()));
+            }
+            (Some(_), BackboneKind::Presnet) => {
+                let unused = (sizes, "sizes that nothing uses".into());
+                self.relation("sizes of another backbone".into(), &[unused, kind("PResNet")], None);
+            }
+            (Some(net), BackboneKind::Hgnetv2) => {
+                // The stem halves its inner channels on the way.
+                let stem = net.stem[0] >= 2 && net.stem[0].is_multiple_of(2) && net.stem[1] > 0;
+                let expected = "an even number and a number of at least 1";
+                self.must("model.backbone.hgnetv2.stem", net.stem, stem, expected);
+                for (index, stage) in net.stages.iter().enumerate() {
+                    let path = format!("{sizes}.stages.{index}");
+                    let counts = [stage.middle, stage.blocks, stage.layers];
+                    let expected = "`middle`, `blocks` and `layers` of at least 1";
+                    self.must(&path, counts, !counts.contains(&0), expected);
+                    let even = stage.out >= 2 && stage.out.is_multiple_of(2);
+                    self.must(&format!("{path}.out"), stage.out, even, "an even number");
+                    let odd = stage.kernel % 2 == 1;
+                    self.must(&format!("{path}.kernel"), stage.kernel, odd, "an odd number");
+                }
+            }
+        }
     }
 
     fn heads(&mut self, part: &str, hidden: usize, heads: usize) {
@@ -180,6 +253,8 @@ impl Checker {
         self.not_negative("loss.weight_class", loss.weight_class);
         self.not_negative("loss.weight_bbox", loss.weight_bbox);
         self.not_negative("loss.weight_giou", loss.weight_giou);
+        self.not_negative("loss.weight_fgl", loss.weight_fgl);
+        self.not_negative("loss.weight_ddf", loss.weight_ddf);
         let matcher = &config.matcher;
         self.not_negative("matcher.class", matcher.class);
         self.not_negative("matcher.bbox", matcher.bbox);
@@ -200,7 +275,9 @@ impl Checker {
         self.must("optimizer.beta2", optimizer.beta2, below_one(optimizer.beta2), expected);
         self.positive("optimizer.eps", optimizer.eps);
         self.positive("optimizer.clip_norm", optimizer.clip_norm);
-        self.must("ema.decay", config.ema.decay, below_one(config.ema.decay), expected);
+        let ema = &config.ema;
+        self.must("ema.decay", ema.decay, below_one(ema.decay), expected);
+        self.must("ema.restart_decay", ema.restart_decay, below_one(ema.restart_decay), expected);
         for (index, group) in optimizer.groups.iter().enumerate() {
             let path = format!("optimizer.groups.{index}");
             for (list, patterns) in [("all", &group.all), ("none", &group.none)] {
@@ -292,6 +369,16 @@ impl Checker {
             );
             return;
         }
+        if let Some(end) = schedule.augment_end {
+            let here =
+                ("schedule.augment_end", format!("strong augmentation ends at epoch {end}"));
+            if end > phases.end {
+                self.relation("`augment_end` is after the end".into(), &[here, epochs.clone()], None);
+            } else if end < phases.augment_start {
+                let title = "strong augmentation begins after it ends".into();
+                self.relation(title, &[here, start.clone()], None);
+            }
+        }
         match schedule.flat_epoch {
             Some(flat) => {
                 let here = ("schedule.flat_epoch", format!("Dense O2O ends at epoch {flat}"));
@@ -368,6 +455,14 @@ mod tests {
             "model.encoder.expansion"
         );
         assert_eq!(broken(|c| c.model.backbone.blocks[2] = 0), ["model.backbone.blocks"]);
+        assert_eq!(broken(|c| c.model.strides = vec![8, 32]), ["model.strides"]);
+        assert_eq!(broken(|c| c.model.strides = vec![]), ["model.strides"]);
+        assert_eq!(broken(|c| c.model.strides = vec![16, 32]), ["model.decoder.points"]);
+        assert_eq!(broken(|c| c.model.decoder.eval_layer = Some(6)), ["model.decoder.eval_layer"]);
+        assert_eq!(broken(|c| c.model.decoder.reg_max = 7), ["model.decoder.reg_max"]);
+        let hgnetv2 = broken(|c| c.model.backbone.kind = BackboneKind::Hgnetv2);
+        assert_eq!(hgnetv2, ["model.backbone.kind"]);
+        assert_eq!(broken(|c| c.model.backbone.freeze_at = 5), ["model.backbone.freeze_at"]);
         assert_eq!(broken(|c| c.data.batch_size = 0), ["data.batch_size"]);
         assert_eq!(broken(|c| c.data.batch_size = 513), ["data.batch_size"]);
         assert_eq!(broken(|c| c.data.synthetic.min_objects = 16), ["data.synthetic.min_objects"]);
@@ -400,6 +495,8 @@ mod tests {
         assert_eq!(broken(|c| c.schedule.flat_epoch = Some(59)), ["schedule.flat_epoch"]);
         assert_eq!(broken(|c| c.schedule.flat_epoch = Some(3)), ["schedule.flat_epoch"]);
         assert_eq!(broken(|c| c.schedule.augment_start = 59), ["schedule.augment_start"]);
+        assert_eq!(broken(|c| c.schedule.augment_end = Some(61)), ["schedule.augment_end"]);
+        assert_eq!(broken(|c| c.schedule.augment_end = Some(3)), ["schedule.augment_end"]);
         assert_eq!(broken(|c| c.schedule.no_aug_epochs = 60), ["epochs"]);
         let by_hand =
             broken(|c| (c.schedule.no_aug_epochs, c.schedule.stop_epoch) = (60, Some(58)));

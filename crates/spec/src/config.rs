@@ -4,8 +4,15 @@
 //! (deim-facts section 2), so that a spec only says where it differs. The doc comments here are
 //! what `deim spec explain` and the JSON schema print.
 
+mod model;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+pub use model::{
+    Activation, Backbone, BackboneKind, Block, Decoder, DecoderKind, Encoder, EncoderVersion,
+    HgNet, HgStage, Model, QueryPos, Sampling,
+};
 
 /// Everything that decides a number, and nothing else: no paths, no worker counts, no device.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -147,133 +154,6 @@ impl Default for Augment {
     }
 }
 
-/// The detector: backbone, hybrid encoder, decoder (deim-facts 3.12 to 3.16).
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Model {
-    /// Object queries of the decoder.
-    pub queries: usize,
-    pub backbone: Backbone,
-    pub encoder: Encoder,
-    pub decoder: Decoder,
-}
-
-impl Default for Model {
-    fn default() -> Self {
-        Self {
-            queries: 300,
-            backbone: Backbone::default(),
-            encoder: Encoder::default(),
-            decoder: Decoder::default(),
-        }
-    }
-}
-
-/// PResNet-vd (deim-facts 3.16), sized by numbers.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Backbone {
-    /// Residual block: `basic` (R18, R34) or `bottleneck` (R50, R101).
-    pub block: Block,
-    /// Blocks in each of the four stages.
-    pub blocks: [usize; 4],
-    /// Channels of the three stem convolutions.
-    pub stem: [usize; 3],
-    /// Inner channels of each stage; a bottleneck's output has four times as many.
-    pub widths: [usize; 4],
-}
-
-impl Default for Backbone {
-    fn default() -> Self {
-        Self {
-            block: Block::Bottleneck,
-            blocks: [3, 4, 6, 3],
-            stem: [32, 32, 64],
-            widths: [64, 128, 256, 512],
-        }
-    }
-}
-
-/// The two residual blocks of PResNet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Block {
-    Basic,
-    Bottleneck,
-}
-
-/// The hybrid encoder in its `rt_detrv2` version (deim-facts 3.14).
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Encoder {
-    /// Channels of every level.
-    pub hidden: usize,
-    /// Attention heads of the transformer layer on the coarsest level.
-    pub heads: usize,
-    /// Inner channels of that layer's feed-forward part.
-    pub feedforward: usize,
-    /// Inner width of the CSP blocks, as a share of `hidden`.
-    pub expansion: f64,
-    /// Depth of the CSP blocks: `round(3 * depth_mult)`, rounded half to even as Python does.
-    pub depth_mult: f64,
-}
-
-impl Default for Encoder {
-    fn default() -> Self {
-        Self { hidden: 256, heads: 8, feedforward: 1024, expansion: 1.0, depth_mult: 1.0 }
-    }
-}
-
-/// The RT-DETRv2 decoder, DEIM flavour (deim-facts 3.13).
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Decoder {
-    /// Channels of the queries.
-    pub hidden: usize,
-    /// Attention heads.
-    pub heads: usize,
-    /// Inner channels of the feed-forward parts.
-    pub feedforward: usize,
-    /// Decoder layers; at least 2, because the losses need an auxiliary layer.
-    pub layers: usize,
-    /// Sampling points per head on each of the three levels.
-    pub points: [usize; 3],
-    /// Activation of the decoder layers and of the box heads.
-    pub activation: Activation,
-    /// How a box becomes a position embedding: `as-reg` (DEIM) or `default` (upstream RT-DETRv2).
-    pub query_pos: QueryPos,
-}
-
-impl Default for Decoder {
-    fn default() -> Self {
-        Self {
-            hidden: 256,
-            heads: 8,
-            feedforward: 1024,
-            layers: 6,
-            points: [4, 4, 4],
-            activation: Activation::Silu,
-            query_pos: QueryPos::AsReg,
-        }
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Activation {
-    Relu,
-    Silu,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum QueryPos {
-    /// MLP(4, h, h) with three layers, as the box heads.
-    AsReg,
-    /// MLP(4, 2h, h) with two layers.
-    Default,
-}
-
 /// The training losses and their weights (deim-facts 3.11).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -293,6 +173,12 @@ pub struct Loss {
     pub weight_bbox: f64,
     /// Weight of the GIoU loss in the total.
     pub weight_giou: f64,
+    /// Boxes and edges learn from the union of all heads' matches (the official `use_uni_set`).
+    pub union_set: bool,
+    /// Weight of the fine-grained localisation loss of D-FINE; RT-DETRv2 has no edges to apply it to.
+    pub weight_fgl: f64,
+    /// Weight of the decoupled distillation loss of D-FINE; RT-DETRv2 has no edges to apply it to.
+    pub weight_ddf: f64,
 }
 
 impl Default for Loss {
@@ -305,6 +191,9 @@ impl Default for Loss {
             weight_class: 1.0,
             weight_bbox: 5.0,
             weight_giou: 2.0,
+            union_set: false,
+            weight_fgl: 0.15,
+            weight_ddf: 1.5,
         }
     }
 }
@@ -443,6 +332,9 @@ pub struct Schedule {
     /// Epoch at which strong augmentation ends and stage 2 begins; absent: `epochs - no_aug_epochs`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stop_epoch: Option<u32>,
+    /// Epoch at which strong augmentation ends, where that is not `stop_epoch` (official R18 baseline).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub augment_end: Option<u32>,
     /// At `stop_epoch`, go back to the best checkpoint of stage 1 (the official two-stage logic).
     pub reload_best: bool,
 }
@@ -458,6 +350,7 @@ impl Default for Schedule {
             no_aug_epochs: 2,
             flat_epoch: None,
             stop_epoch: None,
+            augment_end: None,
             reload_best: true,
         }
     }
@@ -471,11 +364,16 @@ pub struct Ema {
     pub decay: f64,
     /// Updates over which the decay rises: `decay * (1 - exp(-n / warmups))`; 0: constant.
     pub warmups: u64,
+    /// The decay announced for stage 2. The official code stores it and goes on with `decay`
+    /// (deim-facts 3.7), and so it has no effect unless `use_restart_decay` is on.
+    pub restart_decay: f64,
+    /// Do what the official code meant: stage 2 averages with `restart_decay`, and with 0.0001 less after each way back.
+    pub use_restart_decay: bool,
 }
 
 impl Default for Ema {
     fn default() -> Self {
-        Self { decay: 0.9999, warmups: 2000 }
+        Self { decay: 0.9999, warmups: 2000, restart_decay: 0.9999, use_restart_decay: false }
     }
 }
 
@@ -498,11 +396,14 @@ impl Default for Eval {
 /// The epochs at which the recipe changes, derived from the budget or set by hand.
 ///
 /// `[0, augment_start)`: flip and resize only. `[augment_start, flat)`: Dense O2O.
-/// `[flat, stop)`: strong augmentation without mosaic and mixup. `[stop, end)`: flip and resize only.
+/// `[flat, augment_end)`: strong augmentation without mosaic and mixup, and flip and resize only
+/// after it. Multi-scale ends and stage 2 begins at `stop`, which is `augment_end` in all official
+/// recipes but one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Phases {
     pub augment_start: u32,
     pub flat: u32,
+    pub augment_end: u32,
     pub stop: u32,
     pub end: u32,
 }
@@ -515,6 +416,13 @@ impl Config {
             schedule.stop_epoch.unwrap_or(self.epochs.saturating_sub(schedule.no_aug_epochs));
         let derived = schedule.augment_start.saturating_add(stop / 2);
         let flat = schedule.flat_epoch.unwrap_or(derived);
-        Phases { augment_start: schedule.augment_start, flat, stop, end: self.epochs }
+        let augment_end = schedule.augment_end.unwrap_or(stop);
+        Phases {
+            augment_start: schedule.augment_start,
+            flat,
+            augment_end,
+            stop,
+            end: self.epochs,
+        }
     }
 }

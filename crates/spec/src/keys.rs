@@ -58,8 +58,10 @@ fn walk(root: &Value, schema: &Value, prefix: &str, keys: &mut Vec<Key>) {
     }
 }
 
-/// Follows a reference into the schema's definitions.
+/// Follows a reference into the schema's definitions; a table that may be absent is that table.
 fn resolve<'a>(root: &'a Value, schema: &'a Value) -> &'a Value {
+    let choices = schema.get("anyOf").and_then(Value::as_array);
+    let schema = choices.and_then(|choices| choices.first()).unwrap_or(schema);
     let target = schema.get("$ref").and_then(Value::as_str).and_then(|path| path.strip_prefix('#'));
     target.and_then(|pointer| root.pointer(pointer)).unwrap_or(schema)
 }
@@ -105,6 +107,7 @@ pub(crate) fn leaf_paths(config: &Value) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{HgNet, HgStage};
 
     #[test]
     fn every_key_is_explained() {
@@ -119,6 +122,12 @@ mod tests {
         config.loss.mal_alpha = Some(1.0);
         config.schedule.flat_epoch = Some(1);
         config.schedule.stop_epoch = Some(1);
+        config.schedule.augment_end = Some(1);
+        config.model.decoder.eval_layer = Some(1);
+        let stage =
+            HgStage { middle: 1, out: 2, blocks: 1, light: false, kernel: 3, layers: 1 };
+        let stages = std::array::from_fn(|_| stage.clone());
+        config.model.backbone.hgnetv2 = Some(HgNet { stem: [2, 2], stages, lab: false });
         let keys: Vec<String> = all().into_iter().map(|key| key.path).collect();
         assert_eq!(keys, leaf_paths(&as_json(&config)));
     }
