@@ -51,6 +51,7 @@ fn step(bench: &mut Bench) {
     let outputs = Outputs {
         matching: decoder(QUERIES, &device),
         encoder: prediction(QUERIES, &device),
+        tokens: None,
         denoising: Some(decoder(denoising.queries.labels.dims()[1], &device)),
     };
     bench.bench_function("criterion/mini/forward", |bencher| {

@@ -107,6 +107,8 @@ struct Selection {
     boxes: Tensor<3>,
     /// The same tokens' predictions, for the encoder's loss.
     prediction: Prediction,
+    /// Which tokens these are `[batch, queries]`.
+    tokens: Tensor<2, Int>,
 }
 
 impl Decoder {
@@ -151,7 +153,7 @@ impl Decoder {
     /// Training: the predictions of every head.
     pub fn forward(&self, levels: [Tensor<4>; 3], denoising: Option<&DenoisingQueries>) -> Outputs {
         let mut scene = self.scene(levels);
-        let Selection { mut content, mut boxes, prediction } = self.select(&scene);
+        let Selection { mut content, mut boxes, prediction, tokens } = self.select(&scene);
         let mut noised = 0;
         if let (Some(extra), Some(table)) = (denoising, &self.denoising_class_embed) {
             noised = extra.labels.dims()[1];
@@ -175,6 +177,7 @@ impl Decoder {
         Outputs {
             matching: part(noised, all - noised),
             encoder: prediction,
+            tokens: Some(tokens),
             denoising: (noised > 0).then(|| part(0, noised)),
         }
     }
@@ -224,6 +227,7 @@ impl Decoder {
             content: content.detach(),
             boxes: boxes.clone().detach(),
             prediction: Prediction { logits: gather(logits), boxes: sigmoid(boxes), corners: None },
+            tokens: chosen,
         }
     }
 

@@ -41,7 +41,21 @@ impl Detector {
 
     /// Training. `images`: `[batch, 3, h, w]` in `[0, 1]`, sides multiples of 32.
     pub fn forward(&self, images: Tensor<4>, denoising: Option<&DenoisingQueries>) -> Outputs {
-        let levels = self.encoder.forward(self.backbone.forward(images));
+        self.decode(self.encode(self.features(images)), denoising)
+    }
+
+    /// The first third of [`Detector::forward`]: the backbone's levels, finest first.
+    pub fn features(&self, images: Tensor<4>) -> [Tensor<4>; 3] {
+        self.backbone.forward(images)
+    }
+
+    /// The second third: the encoder's levels.
+    pub fn encode(&self, levels: [Tensor<4>; 3]) -> [Tensor<4>; 3] {
+        self.encoder.forward(levels)
+    }
+
+    /// The last third: the predictions of every head.
+    pub fn decode(&self, levels: [Tensor<4>; 3], denoising: Option<&DenoisingQueries>) -> Outputs {
         self.decoder.forward(levels, denoising)
     }
 

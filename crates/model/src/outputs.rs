@@ -30,6 +30,8 @@ pub struct Outputs {
     pub matching: DecoderOutputs,
     /// The selected encoder tokens.
     pub encoder: Prediction,
+    /// Which tokens these are `[batch, queries]`, best first; none in outputs made by hand.
+    pub tokens: Option<Tensor<2, Int>>,
     /// Present when the step had denoising queries.
     pub denoising: Option<DecoderOutputs>,
 }

@@ -342,7 +342,7 @@ mod tests {
         let layers = vec![prediction(tensor(4, 0.2, 0.1)), prediction(boxes.clone())];
         let matching = DecoderOutputs { layers, pre: None, reference: None };
         let encoder = prediction(tensor(4, 0.25, 0.08));
-        (Outputs { matching, encoder, denoising: None }, boxes)
+        (Outputs { matching, encoder, tokens: None, denoising: None }, boxes)
     }
 
     fn target(count: usize) -> Target {

@@ -90,7 +90,7 @@ impl Inputs<'_> {
         } else {
             None
         };
-        Ok(Outputs { matching, encoder, denoising })
+        Ok(Outputs { matching, encoder, tokens: None, denoising })
     }
 
     fn decoder(
