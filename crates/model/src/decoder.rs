@@ -151,7 +151,7 @@ impl Decoder {
     }
 
     /// Training: the predictions of every head.
-    pub fn forward(&self, levels: [Tensor<4>; 3], denoising: Option<&DenoisingQueries>) -> Outputs {
+    pub fn forward(&self, levels: Vec<Tensor<4>>, denoising: Option<&DenoisingQueries>) -> Outputs {
         let mut scene = self.scene(levels);
         let Selection { mut content, mut boxes, prediction, tokens } = self.select(&scene);
         let mut noised = 0;
@@ -183,7 +183,7 @@ impl Decoder {
     }
 
     /// Inference: logits and boxes of the last layer.
-    pub fn infer(&self, levels: [Tensor<4>; 3]) -> Prediction {
+    pub fn infer(&self, levels: Vec<Tensor<4>>) -> Prediction {
         let scene = self.scene(levels);
         let Selection { content, boxes, .. } = self.select(&scene);
         let mut layers = self.decode(content, sigmoid(boxes), &scene, Mode::Infer);
@@ -192,7 +192,7 @@ impl Decoder {
     }
 
     /// The tokens of all levels, finest first, row by row.
-    fn scene(&self, levels: [Tensor<4>; 3]) -> Scene {
+    fn scene(&self, levels: Vec<Tensor<4>>) -> Scene {
         let mut sizes = Vec::with_capacity(3);
         let tokens = levels.into_iter().zip(&self.input_proj).map(|(level, projection)| {
             let level = projection.forward(level);

@@ -4,7 +4,7 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use deim_spec::Config;
 
-use crate::backbone::PResNet;
+use crate::backbone::Backbone;
 use crate::decoder::Decoder;
 use crate::encoder::HybridEncoder;
 use crate::init;
@@ -13,7 +13,7 @@ use crate::outputs::{DenoisingQueries, Outputs, Prediction};
 /// A detector of the RT-DETRv2 family.
 #[derive(Module, Debug)]
 pub struct Detector {
-    backbone: PResNet,
+    backbone: Backbone,
     encoder: HybridEncoder,
     decoder: Decoder,
 }
@@ -22,10 +22,10 @@ impl Detector {
     /// A detector with freshly drawn weights: the same for the same seed, on every device.
     pub fn new(config: &Config, classes: usize, seed: u64, device: &Device) -> Self {
         let model = &config.model;
-        let channels = PResNet::channels(&model.backbone);
+        let channels = Backbone::channels(model);
         let detector = Self {
-            backbone: PResNet::new(&model.backbone, device),
-            encoder: HybridEncoder::new(&model.encoder, channels, device),
+            backbone: Backbone::new(model, device),
+            encoder: HybridEncoder::new(model, &channels, device),
             decoder: Decoder::new(model, classes, config.denoising.queries > 0, device),
         };
         init::draw(detector, model, seed)
@@ -45,17 +45,17 @@ impl Detector {
     }
 
     /// The first third of [`Detector::forward`]: the backbone's levels, finest first.
-    pub fn features(&self, images: Tensor<4>) -> [Tensor<4>; 3] {
+    pub fn features(&self, images: Tensor<4>) -> Vec<Tensor<4>> {
         self.backbone.forward(images)
     }
 
     /// The second third: the encoder's levels.
-    pub fn encode(&self, levels: [Tensor<4>; 3]) -> [Tensor<4>; 3] {
+    pub fn encode(&self, levels: Vec<Tensor<4>>) -> Vec<Tensor<4>> {
         self.encoder.forward(levels)
     }
 
     /// The last third: the predictions of every head.
-    pub fn decode(&self, levels: [Tensor<4>; 3], denoising: Option<&DenoisingQueries>) -> Outputs {
+    pub fn decode(&self, levels: Vec<Tensor<4>>, denoising: Option<&DenoisingQueries>) -> Outputs {
         self.decoder.forward(levels, denoising)
     }
 

@@ -6,7 +6,9 @@
 use burn::module::{Module, Param, RunningState};
 use burn::tensor::{Device, Tensor};
 pub use deim_ops::Activation;
-use deim_ops::{batch_norm_inference, batch_norm_train, conv2d, layer_norm, linear};
+use deim_ops::{
+    batch_norm_inference, batch_norm_train, conv2d, depthwise_conv2d, layer_norm, linear,
+};
 
 /// The momentum and epsilon of every official batch norm.
 const MOMENTUM: f64 = 0.1;
@@ -23,19 +25,29 @@ fn ones<const D: usize>(shape: [usize; D], device: &Device) -> Param<Tensor<D>> 
 /// A convolution without bias.
 #[derive(Module, Debug)]
 pub struct Conv {
-    /// `[out, in, kernel, kernel]`
+    /// `[out, in, kernel, kernel]`; `in` is 1 if depthwise.
     weight: Param<Tensor<4>>,
     stride: usize,
+    depthwise: bool,
 }
 
 impl Conv {
     fn new(from: usize, to: usize, kernel: usize, stride: usize, device: &Device) -> Self {
-        Self { weight: zeros([to, from, kernel, kernel], device), stride }
+        Self { weight: zeros([to, from, kernel, kernel], device), stride, depthwise: false }
+    }
+
+    /// One kernel a channel.
+    fn depthwise(channels: usize, kernel: usize, stride: usize, device: &Device) -> Self {
+        Self { weight: zeros([channels, 1, kernel, kernel], device), stride, depthwise: true }
     }
 
     /// `[batch, in, h, w] -> [batch, out, h / stride, w / stride]`
     fn forward(&self, input: Tensor<4>) -> Tensor<4> {
-        conv2d(input, self.weight.val(), self.stride)
+        if self.depthwise {
+            depthwise_conv2d(input, self.weight.val(), self.stride)
+        } else {
+            conv2d(input, self.weight.val(), self.stride)
+        }
     }
 }
 
@@ -103,6 +115,18 @@ impl ConvNorm {
     ) -> Self {
         let conv = Conv::new(from, to, kernel, stride, device);
         Self { conv, norm: BatchNorm::new(to, device), activation }
+    }
+
+    /// The same with one kernel a channel.
+    pub fn depthwise(
+        channels: usize,
+        kernel: usize,
+        stride: usize,
+        activation: Activation,
+        device: &Device,
+    ) -> Self {
+        let conv = Conv::depthwise(channels, kernel, stride, device);
+        Self { conv, norm: BatchNorm::new(channels, device), activation }
     }
 
     pub fn forward(&self, input: Tensor<4>) -> Tensor<4> {

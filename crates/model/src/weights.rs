@@ -106,8 +106,11 @@ impl Path {
 
 /// The name that the official checkpoints give to the tensor at this path of modules.
 pub fn official_name(path: &[String]) -> String {
+    // The variant of an enum is a part of Burn's paths, but not of names; modules are lower case.
+    let parts = path.iter().filter(|part| !part.starts_with(char::is_uppercase));
+    let name = parts.map(String::as_str).collect::<Vec<_>>().join(".");
     // A residual block has one of two kinds of shortcut, and officially both are called `short`.
-    path.join(".").replace(".short_pooled.", ".short.")
+    name.replace(".short_pooled.", ".short.")
 }
 
 /// Whether a name is of a buffer, which moves with the average but takes no gradient.

@@ -100,10 +100,12 @@ struct Stage {
 pub struct PResNet {
     conv1: Stem,
     res_layers: Vec<Stage>,
+    /// Stages, from the last, whose output [`PResNet::forward`] returns.
+    levels: usize,
 }
 
 impl PResNet {
-    pub fn new(config: &Config, device: &Device) -> Self {
+    pub fn new(config: &Config, levels: usize, device: &Device) -> Self {
         let conv =
             |from, to, stride| ConvNorm::new([from, to], 3, stride, Activation::Relu, device);
         let [a, b, c] = config.stem;
@@ -119,29 +121,28 @@ impl PResNet {
             });
             Stage { blocks: blocks.collect() }
         });
-        Self { conv1, res_layers: res_layers.collect() }
+        Self { conv1, res_layers: res_layers.collect(), levels }
     }
 
-    /// Channels of the three levels that [`PResNet::forward`] returns.
-    pub fn channels(config: &Config) -> [usize; 3] {
-        let [_, a, b, c] = config.widths.map(|width| width * expansion(config.block));
-        [a, b, c]
+    /// Channels of the four stages.
+    pub fn channels(config: &Config) -> [usize; 4] {
+        config.widths.map(|width| width * expansion(config.block))
     }
 
-    /// `[batch, 3, h, w]` to the levels with strides 8, 16 and 32.
-    pub fn forward(&self, images: Tensor<4>) -> [Tensor<4>; 3] {
+    /// `[batch, 3, h, w]` to the outputs of the last stages, finest first.
+    pub fn forward(&self, images: Tensor<4>) -> Vec<Tensor<4>> {
         let stem = &self.conv1;
         let features = stem.conv1_3.forward(stem.conv1_2.forward(stem.conv1_1.forward(images)));
-        let features = max_pool(features);
-        let stage = |index: usize, input: Tensor<4>| {
-            self.res_layers[index]
-                .blocks
-                .iter()
-                .fold(input, |features, block| block.forward(features))
-        };
-        let stride8 = stage(1, stage(0, features));
-        let stride16 = stage(2, stride8.clone());
-        let stride32 = stage(3, stride16.clone());
-        [stride8, stride16, stride32]
+        let mut features = max_pool(features);
+        let mut outputs = Vec::with_capacity(self.levels);
+        for (index, stage) in self.res_layers.iter().enumerate() {
+            for block in &stage.blocks {
+                features = block.forward(features);
+            }
+            if index + self.levels >= self.res_layers.len() {
+                outputs.push(features.clone());
+            }
+        }
+        outputs
     }
 }
