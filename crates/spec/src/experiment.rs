@@ -341,7 +341,7 @@ fn rows(
 }
 
 /// Writes the epochs that derive from the budget into the configuration.
-fn fill_in_epochs(config: &mut Config) {
+pub(crate) fn fill_in_epochs(config: &mut Config) {
     let phases = config.phases();
     config.schedule.flat_epoch = Some(phases.flat);
     config.schedule.stop_epoch = Some(phases.stop);
@@ -365,7 +365,7 @@ fn twins(first: &Row, second: &Row, choices: &[&Choice]) -> Diagnostic {
 }
 
 /// Points a broken rule at the keys that were written; the others are built-in defaults.
-fn located(violation: checks::Violation, merged: &Node) -> Diagnostic {
+pub(crate) fn located(violation: checks::Violation, merged: &Node) -> Diagnostic {
     let mut diagnostic = Diagnostic::new(violation.title);
     for (path, label) in violation.keys {
         diagnostic = match provenance::place_of(merged, &path) {

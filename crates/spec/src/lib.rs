@@ -5,6 +5,7 @@
 pub mod config;
 pub mod experiment;
 pub mod keys;
+pub mod official;
 pub mod paper;
 pub mod provenance;
 pub mod schema;
@@ -13,6 +14,7 @@ pub mod survey;
 
 mod axes;
 mod checks;
+mod embedded;
 mod error;
 mod file;
 mod flags;

@@ -2,6 +2,7 @@
 
 use std::path::{Component, Path, PathBuf};
 
+use crate::embedded;
 use crate::error::{Diagnostic, nearest};
 use crate::file::HEAD_KEYS;
 use crate::node::{Node, Table, merge, parse};
@@ -12,13 +13,20 @@ use crate::typed;
 pub(crate) struct Parts<'a> {
     pub root: &'a Path,
     pub sources: Sources,
+    /// Read what the binary carries, and nothing from a disk.
+    embedded: bool,
     /// The files being read, outermost first; a part in here that is asked for again is a circle.
     open: Vec<PathBuf>,
 }
 
 impl<'a> Parts<'a> {
     pub fn new(root: &'a Path) -> Self {
-        Self { root, sources: Sources::default(), open: Vec::new() }
+        Self { root, sources: Sources::default(), embedded: false, open: Vec::new() }
+    }
+
+    /// Reads the files that the binary carries.
+    pub fn embedded() -> Parts<'static> {
+        Parts { embedded: true, ..Parts::new(Path::new(embedded::ROOT)) }
     }
 
     /// Reads a file as the one that everything else belongs to.
@@ -31,7 +39,13 @@ impl<'a> Parts<'a> {
     /// Reads a file without looking at what it extends.
     pub fn read(&mut self, path: &Path, asked: Option<Place>) -> Result<Node, Diagnostic> {
         let name = path.display().to_string();
-        let text = match std::fs::read(path) {
+        let read = match self.embedded {
+            true => embedded::text(path).map(|text| text.as_bytes().to_vec()).ok_or_else(|| {
+                std::io::Error::new(std::io::ErrorKind::NotFound, "not carried by the binary")
+            }),
+            false => std::fs::read(path),
+        };
+        let text = match read {
             Ok(bytes) => String::from_utf8(bytes).map_err(|_| {
                 let problem = Diagnostic::new(format!("cannot read {name}"));
                 problem.at_some(asked, "expected UTF-8 text, found other bytes")
@@ -154,4 +168,22 @@ pub(crate) fn toml_files(directory: &Path) -> std::io::Result<Vec<String>> {
     }
     names.sort();
     Ok(names)
+}
+
+/// The paths of all TOML files in a directory and below it, in order.
+pub(crate) fn toml_files_below(directory: &Path) -> std::io::Result<Vec<PathBuf>> {
+    let mut found: Vec<PathBuf> =
+        toml_files(directory)?.into_iter().map(|name| directory.join(name)).collect();
+    let mut folders = Vec::new();
+    for entry in std::fs::read_dir(directory)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            folders.push(path);
+        }
+    }
+    folders.sort();
+    for folder in folders {
+        found.extend(toml_files_below(&folder)?);
+    }
+    Ok(found)
 }

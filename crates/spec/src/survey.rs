@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::error::{Diagnostic, SpecError};
 use crate::experiment::{Options, load, names};
 use crate::paper;
-use crate::parts::{Parts, toml_files};
+use crate::parts::{Parts, toml_files_below};
 
 /// What a file turned out to hold.
 #[derive(Clone, Debug, PartialEq)]
@@ -74,9 +74,8 @@ pub fn everything(experiments_dir: &Path) -> Result<Vec<String>, SpecError> {
     }
     folders.sort();
     for folder in folders {
-        for file in toml_files(&folder).map_err(failed)? {
-            found.push(folder.join(file).display().to_string());
-        }
+        let files = toml_files_below(&folder).map_err(failed)?;
+        found.extend(files.into_iter().map(|file| file.display().to_string()));
     }
     Ok(found)
 }
