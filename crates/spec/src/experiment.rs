@@ -169,10 +169,10 @@ fn resolve(
     flags::keep_off(&axes, &flags).map_err(one)?;
     let rows = rows(&base, &axes, &flags, document.place, parts)?;
     let reference = reference(base, flags, &rows);
-    let paper = match &head.paper {
-        Some(reference) => Some(published(reference, &head_node, &rows, parts).map_err(one)?),
-        None => None,
-    };
+    let of_scale = scale.and_then(|scale| Some((scale.head.paper.as_ref()?, &scale.node)));
+    let paper = of_scale.or_else(|| Some((head.paper.as_ref()?, &head_node)));
+    let paper = paper.map(|(paper, node)| published(paper, node, &rows, parts));
+    let paper = paper.transpose().map_err(one)?;
     Ok(Experiment {
         name: path.file_stem().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
         path,

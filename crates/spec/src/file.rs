@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer};
 pub(crate) const HEAD_KEYS: [&str; 7] =
     ["title", "question", "extends", "paper", "scales", "axis", "seeds"];
 /// The keys of a scale that are not configuration.
-pub(crate) const SCALE_KEYS: [&str; 3] = ["extends", "axis", "seeds"];
+pub(crate) const SCALE_KEYS: [&str; 4] = ["extends", "paper", "axis", "seeds"];
 
 /// An experiment: a question, and the cells whose results answer it.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -40,6 +40,8 @@ pub(crate) struct Head {
 pub(crate) struct ScaleHead {
     /// Parts of this scale, as paths relative to the experiments directory.
     pub extends: Vec<String>,
+    /// The paper's numbers for this scale, in place of the experiment's own: those of another detector.
+    pub paper: Option<Paper>,
     /// Axes of this scale, in place of the experiment's own.
     pub axis: Option<Vec<Axis>>,
     /// Seeds of this scale, in place of the experiment's own.

@@ -220,6 +220,22 @@ fn published_rows_are_found_by_their_settings() {
 }
 
 #[test]
+fn a_scale_may_have_other_published_rows() {
+    let published = "title = \"T\"\nsource = \"S\"\n\
+        [[row]]\nabout = { base = \"a\" }\nsettings = { \"loss.gamma\" = 2 }\nap = 50.0\n\
+        [[row]]\nabout = { base = \"b\" }\nsettings = { \"loss.gamma\" = 2 }\nap = 52.0\n";
+    let body = "paper = { table = \"paper/t.toml\", where = { base = \"a\" } }\n\
+                [[axis]]\nkey = \"loss.gamma\"\nvalues = [2.0]\n[scales.mini]\n\
+                [scales.other]\npaper = { table = \"paper/t.toml\", where = { base = \"b\" } }\n";
+    let folder = Folder::new(&[("a.toml", &experiment(body)), ("paper/t.toml", published)]);
+    for (scale, ap) in [("mini", 50.0), ("other", 52.0)] {
+        let asked = Options { scale: Some(scale.into()), ..Options::default() };
+        let paper = load(&folder, &asked).paper.expect("has a published table");
+        assert_eq!(paper.rows.iter().map(|row| row.ap).collect::<Vec<_>>(), [Some(ap)]);
+    }
+}
+
+#[test]
 fn rows_are_compared_with_what_the_experiment_is_without_its_axes() {
     let body = |own: &str| {
         experiment(&format!("{own}\n[[axis]]\nkey = \"loss.gamma\"\nvalues = [1.3, 1.5, 1.8]\n"))
