@@ -3,10 +3,12 @@
 //! Values are drawn on the host from the seed and the name alone, so a model starts from the same
 //! numbers on every device, whatever else has been drawn.
 
+use std::borrow::Cow;
+
 use burn::module::Module;
 use burn::tensor::TensorData;
 use deim_data::Draws;
-use deim_spec::config::Model;
+use deim_spec::config::{DecoderKind, Model};
 
 use crate::weights;
 
@@ -18,10 +20,23 @@ pub(crate) fn draw<M: Module>(module: M, model: &Model, seed: u64) -> M {
         if name.ends_with("weight") && shape.len() > 1 {
             fan_in_of_last_weight = shape[1..].iter().product();
         }
-        let mut draws = Draws::new(seed, name, &[]);
+        let mut draws = Draws::new(seed, &drawn_as(name, model), &[]);
         let values = initial(name, shape, fan_in_of_last_weight, model, &mut draws);
         Some(TensorData::new(values, shape.to_vec()))
     })
+}
+
+/// The name that a tensor's values are drawn by.
+///
+/// The layers of an official decoder are copies of one layer, so they start alike. Here those of
+/// D-FINE do; RT-DETRv2's are drawn one by one, and committed results start from these draws.
+fn drawn_as<'a>(name: &'a str, model: &Model) -> Cow<'a, str> {
+    const LAYERS: &str = "decoder.decoder.layers.";
+    let copied = model.decoder.kind == DecoderKind::Dfine;
+    match name.strip_prefix(LAYERS).and_then(|rest| rest.split_once('.')) {
+        Some((_, part)) if copied => Cow::Owned(format!("{LAYERS}0.{part}")),
+        _ => Cow::Borrowed(name),
+    }
 }
 
 fn initial(
@@ -39,9 +54,20 @@ fn initial(
     let xavier = || (6.0 / (shape[0] + shape[shape.len() - 1]) as f64).sqrt();
 
     // Normalisation layers start as the identity.
-    if name.contains("norm") {
+    if name.contains("norm") || name.contains(".bn.") {
         let one = name.ends_with("weight") || name.ends_with("running_var");
         return fixed(if one { 1.0 } else { 0.0 });
+    }
+    // So do the affine maps of HGNetv2.
+    if name.contains(".lab.") {
+        return fixed(if name.ends_with("scale") { 1.0 } else { 0.0 });
+    }
+    // D-FINE's constants of the bins.
+    if name.ends_with(".up") {
+        return fixed(0.5);
+    }
+    if name.ends_with(".reg_scale") {
+        return fixed(model.decoder.reg_scale as f32);
     }
     // Class heads start at a probability of 0.01.
     if name.contains("score_head") && name.ends_with("bias") {
@@ -49,6 +75,15 @@ fn initial(
     }
     // Box heads start by changing nothing.
     if name.contains("bbox_head.layers.2") {
+        return fixed(0.0);
+    }
+    // So do those of D-FINE's layers; its estimates of quality add nothing, its gates halve.
+    let dfine = model.decoder.kind == DecoderKind::Dfine;
+    let head_of_layer = name.starts_with("decoder.dec_bbox_head.") && name.contains(".layers.2.");
+    if name.contains("gateway.gate.")
+        || name.contains("reg_conf.layers.1.")
+        || dfine && head_of_layer
+    {
         return fixed(0.0);
     }
     if name.ends_with("denoising_class_embed.weight") {
@@ -69,6 +104,13 @@ fn initial(
     }
     if name.ends_with("in_proj_bias") || name.ends_with("out_proj.bias") {
         return fixed(0.0);
+    }
+    // The feed-forward parts of D-FINE's decoder layers. Officially also RT-DETRv2's and the ends of
+    // its layers' box heads: not here, because committed results start from other draws.
+    let feedforward = name.contains("decoder.layers.")
+        && (name.ends_with("linear1.weight") || name.ends_with("linear2.weight"));
+    if dfine && feedforward {
+        return uniform(xavier());
     }
     // All layers of the query position head but the last of the three, and the token projection.
     let position_head =

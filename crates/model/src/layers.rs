@@ -7,7 +7,7 @@ use burn::module::{Module, Param, RunningState};
 use burn::tensor::{Device, Tensor};
 pub use deim_ops::Activation;
 use deim_ops::{
-    batch_norm_inference, batch_norm_train, conv2d, depthwise_conv2d, layer_norm, linear,
+    batch_norm_inference, batch_norm_train, conv2d_padded, depthwise_conv2d, layer_norm, linear,
 };
 
 /// The momentum and epsilon of every official batch norm.
@@ -28,25 +28,39 @@ pub struct Conv {
     /// `[out, in, kernel, kernel]`; `in` is 1 if depthwise.
     weight: Param<Tensor<4>>,
     stride: usize,
+    /// Zeros before and after each row and column; a depthwise kernel lies in the middle.
+    #[module(skip)]
+    padding: [usize; 2],
     depthwise: bool,
 }
 
 impl Conv {
-    fn new(from: usize, to: usize, kernel: usize, stride: usize, device: &Device) -> Self {
-        Self { weight: zeros([to, from, kernel, kernel], device), stride, depthwise: false }
+    pub fn new(from: usize, to: usize, kernel: usize, stride: usize, device: &Device) -> Self {
+        let weight = zeros([to, from, kernel, kernel], device);
+        Self { weight, stride, padding: [(kernel - 1) / 2; 2], depthwise: false }
     }
 
     /// One kernel a channel.
-    fn depthwise(channels: usize, kernel: usize, stride: usize, device: &Device) -> Self {
-        Self { weight: zeros([channels, 1, kernel, kernel], device), stride, depthwise: true }
+    pub fn depthwise(channels: usize, kernel: usize, stride: usize, device: &Device) -> Self {
+        Self { depthwise: true, ..Self::new(1, channels, kernel, stride, device) }
+    }
+
+    /// The same with other numbers of zeros before and after.
+    pub fn with_padding(self, padding: [usize; 2]) -> Self {
+        Self { padding, ..self }
+    }
+
+    /// Output channels.
+    pub fn channels(&self) -> usize {
+        self.weight.dims()[0]
     }
 
     /// `[batch, in, h, w] -> [batch, out, h / stride, w / stride]`
-    fn forward(&self, input: Tensor<4>) -> Tensor<4> {
+    pub fn forward(&self, input: Tensor<4>) -> Tensor<4> {
         if self.depthwise {
             depthwise_conv2d(input, self.weight.val(), self.stride)
         } else {
-            conv2d(input, self.weight.val(), self.stride)
+            conv2d_padded(input, self.weight.val(), self.stride, self.padding)
         }
     }
 }
@@ -58,25 +72,36 @@ pub struct BatchNorm {
     bias: Param<Tensor<1>>,
     running_mean: RunningState<Tensor<1>>,
     running_var: RunningState<Tensor<1>>,
+    /// Neither its weights nor its statistics change, and training uses the latter too.
+    frozen: bool,
 }
 
 impl BatchNorm {
-    fn new(channels: usize, device: &Device) -> Self {
+    pub fn new(channels: usize, device: &Device) -> Self {
         let plain = device.clone().inner();
         Self {
             weight: ones([channels], device),
             bias: zeros([channels], device),
             running_mean: RunningState::new(Tensor::zeros([channels], &plain)),
             running_var: RunningState::new(Tensor::ones([channels], &plain)),
+            frozen: false,
         }
     }
 
+    /// The same, frozen or not.
+    pub fn with_frozen(self, frozen: bool) -> Self {
+        if frozen { Self { frozen, ..self.no_grad() } } else { self }
+    }
+
     /// Trains on an autodiff device and uses the running statistics elsewhere.
-    fn forward(&self, input: Tensor<4>, activation: Activation) -> Tensor<4> {
+    pub fn forward(&self, input: Tensor<4>, activation: Activation) -> Tensor<4> {
         let (weight, bias) = (self.weight.val(), self.bias.val());
         if !input.device().is_autodiff() {
             let (mean, variance) = (self.running_mean.value(), self.running_var.value());
             return batch_norm_inference(input, weight, bias, mean, variance, EPSILON, activation);
+        }
+        if self.frozen {
+            return self.forward_frozen(input, activation);
         }
         let [batch, _, height, width] = input.dims();
         let count = (batch * height * width) as f64;
@@ -85,6 +110,17 @@ impl BatchNorm {
         // PyTorch keeps the unbiased variance, Burn the biased one.
         track(&self.running_var, batch.variance.mul_scalar(count / (count - 1.0).max(1.0)));
         batch.output
+    }
+
+    /// An affine map of each channel, the same in training: gradients reach the input alone.
+    fn forward_frozen(&self, input: Tensor<4>, activation: Activation) -> Tensor<4> {
+        let [_, channels, _, _] = input.dims();
+        let deviation = self.running_var.value().add_scalar(EPSILON).sqrt();
+        let scale = self.weight.val().inner() / deviation;
+        let shift = self.bias.val().inner() - self.running_mean.value() * scale.clone();
+        let of_channel =
+            |tensor: Tensor<1>| Tensor::from_inner(tensor.reshape([1, channels, 1, 1]));
+        activation.apply(input * of_channel(scale) + of_channel(shift))
     }
 }
 
@@ -117,7 +153,12 @@ impl ConvNorm {
         Self { conv, norm: BatchNorm::new(to, device), activation }
     }
 
-    /// The same with one kernel a channel.
+    /// The same with a norm that is frozen or not.
+    pub fn with_frozen_norm(self, frozen: bool) -> Self {
+        Self { norm: self.norm.with_frozen(frozen), ..self }
+    }
+
+    /// A convolution with one kernel a channel, then the same.
     pub fn depthwise(
         channels: usize,
         kernel: usize,

@@ -35,17 +35,19 @@ struct Block {
 
 impl Block {
     fn new(
-        kind: BlockKind,
+        config: &Config,
         from: usize,
         width: usize,
         stride: usize,
         first: bool,
         device: &Device,
     ) -> Self {
+        let kind = config.block;
         let to = width * expansion(kind);
         let (relu, none) = (Activation::Relu, Activation::Identity);
         let conv = |from, to, kernel, stride, activation| {
             ConvNorm::new([from, to], kernel, stride, activation, device)
+                .with_frozen_norm(config.freeze_norm)
         };
         let pooled = first && stride == 2;
         let bottleneck = kind == BlockKind::Bottleneck;
@@ -106,22 +108,31 @@ pub struct PResNet {
 
 impl PResNet {
     pub fn new(config: &Config, levels: usize, device: &Device) -> Self {
-        let conv =
-            |from, to, stride| ConvNorm::new([from, to], 3, stride, Activation::Relu, device);
+        let conv = |from, to, stride| {
+            ConvNorm::new([from, to], 3, stride, Activation::Relu, device)
+                .with_frozen_norm(config.freeze_norm)
+        };
         let [a, b, c] = config.stem;
-        let conv1 = Stem { conv1_1: conv(3, a, 2), conv1_2: conv(a, b, 1), conv1_3: conv(b, c, 1) };
+        let mut conv1 =
+            Stem { conv1_1: conv(3, a, 2), conv1_2: conv(a, b, 1), conv1_3: conv(b, c, 1) };
         let mut from = c;
         let stages = config.widths.iter().zip(config.blocks).enumerate();
         let res_layers = stages.map(|(stage, (&width, count))| {
             let blocks = (0..count).map(|index| {
                 let stride = if stage > 0 && index == 0 { 2 } else { 1 };
-                let block = Block::new(config.block, from, width, stride, index == 0, device);
+                let block = Block::new(config, from, width, stride, index == 0, device);
                 from = width * expansion(config.block);
                 block
             });
-            Stage { blocks: blocks.collect() }
+            let made = Stage { blocks: blocks.collect() };
+            // With a frozen stem, as many stages as this number are frozen.
+            if (stage as i64) < i64::from(config.freeze_at) { made.no_grad() } else { made }
         });
-        Self { conv1, res_layers: res_layers.collect(), levels }
+        let res_layers = res_layers.collect();
+        if config.freeze_at >= 0 {
+            conv1 = conv1.no_grad();
+        }
+        Self { conv1, res_layers, levels }
     }
 
     /// Channels of the four stages.
