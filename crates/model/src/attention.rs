@@ -2,8 +2,9 @@
 
 use burn::module::{Module, Param};
 use burn::tensor::activation::softmax;
-use burn::tensor::{Bool, Device, Tensor};
+use burn::tensor::{Bool, Device, Int, Tensor};
 use deim_ops::{Activation, attention, deformable_attention, linear};
+use deim_spec::config::{Decoder as Config, DecoderKind, Sampling};
 
 use crate::layers::Linear;
 
@@ -54,27 +55,39 @@ impl SelfAttention {
     }
 }
 
-/// Multi-scale deformable cross-attention of RT-DETRv2 (deim-facts 3.12, 3.13).
+/// Multi-scale deformable cross-attention: RT-DETRv2's maps what it reads and what it returns, D-FINE's
+/// does neither (deim-facts 3.12, 3.13).
 #[derive(Module, Debug)]
 pub struct DeformableAttention {
     sampling_offsets: Linear,
     attention_weights: Linear,
-    value_proj: Linear,
-    output_proj: Linear,
+    value_proj: Option<Linear>,
+    output_proj: Option<Linear>,
     heads: usize,
     points: Vec<usize>,
+    #[module(skip)]
+    sampling: Sampling,
 }
 
 impl DeformableAttention {
-    pub fn new(hidden: usize, heads: usize, points: &[usize], device: &Device) -> Self {
-        let total: usize = points.iter().sum();
+    pub fn new(config: &Config, device: &Device) -> Self {
+        let Config { hidden, heads, .. } = *config;
+        let total: usize = config.points.iter().sum();
+        let maps = config.kind == DecoderKind::Rtdetrv2;
+        let map = || maps.then(|| Linear::new(hidden, hidden, device));
+        let offsets = Linear::new(hidden, heads * total * 2, device);
         Self {
-            sampling_offsets: Linear::new(hidden, heads * total * 2, device),
+            sampling_offsets: match config.sampling {
+                Sampling::Bilinear => offsets,
+                // A whole token has no slope: the official code freezes what cannot learn.
+                Sampling::Discrete => offsets.no_grad(),
+            },
             attention_weights: Linear::new(hidden, heads * total, device),
-            value_proj: Linear::new(hidden, hidden, device),
-            output_proj: Linear::new(hidden, hidden, device),
+            value_proj: map(),
+            output_proj: map(),
             heads,
-            points: points.to_vec(),
+            points: config.points.clone(),
+            sampling: config.sampling,
         }
     }
 
@@ -92,7 +105,10 @@ impl DeformableAttention {
         let tokens = memory.dims()[1];
         let heads = self.heads;
         let total: usize = self.points.iter().sum();
-        let value = self.value_proj.forward(memory);
+        let value = match &self.value_proj {
+            Some(map) => map.forward(memory),
+            None => memory,
+        };
         let value = value.reshape([batch, tokens, heads, hidden / heads]);
         let offsets = self.sampling_offsets.forward(queries.clone());
         let offsets = offsets.reshape([batch, count, heads, total, 2]);
@@ -106,7 +122,62 @@ impl DeformableAttention {
         let centre = boxes.clone().narrow(2, 0, 2).reshape([batch, count, 1, 1, 2]);
         let size = boxes.narrow(2, 2, 2).reshape([batch, count, 1, 1, 2]);
         let locations = centre + offsets * (size * scale);
-        let output = deformable_attention(value, locations, weights, levels, &self.points);
-        self.output_proj.forward(output)
+        let output = match self.sampling {
+            Sampling::Bilinear => {
+                deformable_attention(value, locations, weights, levels, &self.points)
+            }
+            Sampling::Discrete => {
+                discrete_attention(value, locations, weights, levels, &self.points)
+            }
+        };
+        match &self.output_proj {
+            Some(map) => map.forward(output),
+            None => output,
+        }
     }
+}
+
+/// Deformable attention that reads the nearest token of each location in place of four neighbours
+/// (`cross_attn_method: discrete`, deim-facts 3.13). Shapes as in [`deformable_attention`]; the
+/// locations have no gradient.
+///
+/// As in the official code, both coordinates are clamped to the level's height. That is wrong on
+/// rectangles: of a level that is wider than high, the right part is never read. (Where one is higher
+/// than wide, the official code reads outside; here the last column is read.)
+pub fn discrete_attention(
+    value: Tensor<4>,
+    locations: Tensor<5>,
+    weights: Tensor<4>,
+    levels: &[[usize; 2]],
+    points: &[usize],
+) -> Tensor<3> {
+    let [batch, tokens, heads, channels] = value.dims();
+    let [_, queries, _, total, _] = locations.dims();
+    let locations = locations.detach();
+    let (mut first_token, mut first_point) = (0, 0);
+    let mut places = Vec::with_capacity(levels.len());
+    for (&[height, width], &count) in levels.iter().zip(points) {
+        let located = locations.clone().narrow(3, first_point, count);
+        let cell = |axis: usize, side: usize| {
+            let position = located.clone().narrow(4, axis, 1).mul_scalar(side as f64);
+            // `int` cuts off the fraction.
+            position.add_scalar(0.5).int().clamp(0, height as i64 - 1)
+        };
+        let (column, row) = (cell(0, width).clamp_max(width as i64 - 1), cell(1, height));
+        places.push(row * width as i64 + column + first_token as i64);
+        first_token += height * width;
+        first_point += count;
+    }
+    // [batch, queries, heads, points] tokens, as rows of the value by image, token and head.
+    let token = Tensor::cat(places, 3).reshape([batch, queries, heads, total]);
+    let device = token.device();
+    let image = Tensor::<1, Int>::arange(0..batch as i64, &device).reshape([batch, 1, 1, 1]);
+    let head = Tensor::<1, Int>::arange(0..heads as i64, &device).reshape([1, 1, heads, 1]);
+    let rows = (image * tokens as i64 + token) * heads as i64 + head;
+    let read = value
+        .reshape([batch * tokens * heads, channels])
+        .select(0, rows.reshape([batch * queries * heads * total]))
+        .reshape([batch, queries, heads, total, channels]);
+    let weights = weights.reshape([batch, queries, heads, total, 1]);
+    (read * weights).sum_dim(3).reshape([batch, queries, heads * channels])
 }

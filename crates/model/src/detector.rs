@@ -10,12 +10,14 @@ use crate::encoder::HybridEncoder;
 use crate::init;
 use crate::outputs::{DenoisingQueries, Outputs, Prediction};
 
-/// A detector of the RT-DETRv2 family.
+/// A detector: RT-DETRv2 or D-FINE, in any size.
 #[derive(Module, Debug)]
 pub struct Detector {
     backbone: Backbone,
     encoder: HybridEncoder,
     decoder: Decoder,
+    /// Of the levels that the backbone hands on.
+    strides: Vec<usize>,
 }
 
 impl Detector {
@@ -27,6 +29,7 @@ impl Detector {
             backbone: Backbone::new(model, device),
             encoder: HybridEncoder::new(model, &channels, device),
             decoder: Decoder::new(model, classes, config.denoising.queries > 0, device),
+            strides: model.strides.clone(),
         };
         init::draw(detector, model, seed)
     }
@@ -35,7 +38,7 @@ impl Detector {
     /// configured queries.
     pub fn queries(&self, [height, width]: [usize; 2]) -> usize {
         let tokens: usize =
-            [8, 16, 32].iter().map(|stride| (height / stride) * (width / stride)).sum();
+            self.strides.iter().map(|stride| (height / stride) * (width / stride)).sum();
         self.decoder.queries.min(tokens)
     }
 
@@ -59,7 +62,7 @@ impl Detector {
         self.decoder.forward(levels, denoising)
     }
 
-    /// Inference: logits `[batch, queries, classes]` and boxes of the last layer.
+    /// Inference: logits `[batch, queries, classes]` and boxes of the layer that predicts.
     pub fn infer(&self, images: Tensor<4>) -> Prediction {
         self.decoder.infer(self.encoder.forward(self.backbone.forward(images)))
     }

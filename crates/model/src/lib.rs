@@ -1,10 +1,10 @@
 //! Backbones, encoder, decoders, the detector. Nothing here knows of losses.
 
-mod attention;
+pub mod attention;
 mod backbone;
-mod decoder;
+pub mod decoder;
 mod detector;
-mod encoder;
+pub mod encoder;
 mod init;
 mod layers;
 pub mod outputs;

@@ -53,6 +53,11 @@ pub fn iou(a: Corners, b: Corners) -> f32 {
     areas.intersection / areas.union
 }
 
+/// The area that two boxes cover together.
+pub fn union_area(a: Corners, b: Corners) -> f32 {
+    overlap(a, b).union
+}
+
 /// Generalised IoU, in `(-1, 1]`.
 pub fn giou(a: Corners, b: Corners) -> f32 {
     let areas = overlap(a, b);

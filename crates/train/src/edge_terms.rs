@@ -12,18 +12,22 @@ use crate::plan::Plan;
 
 /// How many rows of a layer are matched and how many are not: the balance of the distillation.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct PairCounts {
+pub struct PairCounts {
     pub positive: f64,
     pub negative: f64,
 }
 
 impl PairCounts {
     /// The matching group's balance; the denoising group reuses it (deim-facts 3.11).
-    pub fn new(plan: &Plan<'_>, layout: &Layout, batch: usize) -> Self {
-        let matched: usize = plan.box_pairs[0].iter().map(Vec::len).sum();
+    pub(crate) fn new(plan: &Plan<'_>, layout: &Layout, batch: usize) -> Self {
+        Self::of(plan.box_pairs[0].iter().map(Vec::len).sum(), layout.rows, batch)
+    }
+
+    /// The balance of a layer with so many rows, of which some are matched.
+    pub fn of(matched: usize, all: usize, batch: usize) -> Self {
         // Edges, and a scale that takes out the batch size.
         let size = |rows: usize| (4.0 * rows as f64 * 8.0 / batch as f64).sqrt();
-        Self { positive: size(matched), negative: size(layout.rows - matched) }
+        Self { positive: size(matched), negative: size(all - matched) }
     }
 }
 

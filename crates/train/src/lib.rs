@@ -5,7 +5,7 @@ pub mod boxes;
 pub mod checkpoint;
 pub mod criterion;
 pub mod denoising;
-mod edge_terms;
+pub mod edge_terms;
 pub mod ema;
 pub mod evaluate;
 pub mod events;

@@ -65,7 +65,11 @@ impl Transformer {
 ///
 /// The official grid runs over columns first while the tokens run over rows first, so on square
 /// inputs row and column are swapped (deim-facts 0.12). Weights are trained with it: kept.
-fn position_embedding([height, width]: [usize; 2], hidden: usize, device: &Device) -> Tensor<3> {
+pub fn position_embedding(
+    [height, width]: [usize; 2],
+    hidden: usize,
+    device: &Device,
+) -> Tensor<3> {
     let quarter = hidden / 4;
     let mut values = Vec::with_capacity(height * width * hidden);
     for column in 0..width {

@@ -12,6 +12,7 @@ use burn::tensor::{Device, Tensor};
 use deim_spec::config::{Encoder as Config, EncoderVersion, Model};
 
 use crate::layers::{Activation, ConvNorm};
+pub use attention::position_embedding;
 use attention::Transformer;
 use csp::CspLayer;
 use elan::ElanBlock;

@@ -6,6 +6,7 @@
 
 use burn::tensor::activation::{log_softmax, sigmoid};
 use burn::tensor::{Tensor, TensorData};
+use deim_model::decoder::distribution;
 
 use super::upload;
 use crate::boxes::{Box4, Corners};
@@ -42,16 +43,7 @@ impl EdgeLoss {
 
     /// The offsets `W(n)` of the bins: dense around zero, ending at `-2 up scale` and `2 up scale`.
     pub fn offsets(&self) -> Vec<f32> {
-        let end = 2.0 * self.up * self.reg_scale;
-        let step = (self.up * self.reg_scale + 1.0).powf(2.0 / (self.reg_max as f64 - 2.0));
-        let inner = self.reg_max / 2 - 1;
-        let growth = |i: usize| step.powi(i as i32) - 1.0;
-        let mut offsets = vec![-end];
-        offsets.extend((1..=inner).rev().map(|i| -growth(i)));
-        offsets.push(0.0);
-        offsets.extend((1..=inner).map(growth));
-        offsets.push(end);
-        offsets.into_iter().map(|offset| offset as f32).collect()
+        distribution::offsets(self.reg_max, self.reg_scale, self.up)
     }
 
     /// The offsets of the target's four edges from a reference box, in bins: left, top, right, bottom.
@@ -68,7 +60,8 @@ impl EdgeLoss {
         .map(|value| self.bin(value, offsets))
     }
 
-    fn bin(&self, value: f32, offsets: &[f32]) -> Bin {
+    /// Where an offset lies among the bins.
+    pub fn bin(&self, value: f32, offsets: &[f32]) -> Bin {
         let below = offsets.partition_point(|&offset| offset <= value);
         if below == 0 {
             return Bin { left: 0, weight_left: 1.0, weight_right: 0.0 };

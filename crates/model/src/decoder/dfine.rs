@@ -1,0 +1,86 @@
+//! D-FINE's way of decoding: the first layer places a box, and every layer sharpens the distributions
+//! of its edges around it (deim-facts 3.12).
+
+use burn::tensor::Tensor;
+use burn::tensor::activation::sigmoid;
+
+use super::distribution::Bins;
+use super::layer::Scene;
+use super::{Decoder, Mode, inverse_sigmoid};
+use crate::outputs::{DecoderOutputs, Prediction};
+
+/// The bound of the position embedding.
+const POSITION: f64 = 10.0;
+
+impl Decoder {
+    /// Every layer's predictions (training) or those of the last that runs (inference).
+    pub(super) fn refine_edges(
+        &self,
+        content: Tensor<3>,
+        first_boxes: Tensor<3>,
+        scene: &Scene,
+        mode: Mode,
+    ) -> DecoderOutputs {
+        let bins = Bins::of(&self.config, &content.device());
+        let depth = self.depth(mode);
+        let mut queries = content;
+        // The boxes that a layer starts from, without gradient.
+        let mut start = first_boxes;
+        let mut outputs = DecoderOutputs { layers: Vec::new(), pre: None, reference: None };
+        let mut previous: Option<Refined> = None;
+        for (index, layer) in self.decoder.layers.iter().take(depth).enumerate() {
+            let position = self.query_pos_head.forward(start.clone()).clamp(-POSITION, POSITION);
+            queries = layer.forward(queries, start.clone(), position, scene);
+            let reference = match &outputs.reference {
+                Some(reference) => reference.clone(),
+                None => self.place(&queries, start, mode, &mut outputs),
+            };
+            // The queries of the layer before help without being trained by this one; the edges add
+            // up with their gradient.
+            let corners = match &previous {
+                Some(before) => {
+                    let both = queries.clone() + before.queries.clone();
+                    self.dec_bbox_head[index].forward(both) + before.corners.clone()
+                }
+                None => self.dec_bbox_head[index].forward(queries.clone()),
+            };
+            let probabilities = bins.probabilities(corners.clone());
+            let boxes = bins.boxes(reference, bins.integral(probabilities.clone()));
+            start = boxes.clone().detach();
+            if mode == Mode::Train || index + 1 == depth {
+                let logits = self.dec_score_head[index].forward(queries.clone());
+                let logits = self.decoder.lqe_layers[index].forward(logits, probabilities);
+                outputs.layers.push(Prediction { logits, boxes, corners: Some(corners.clone()) });
+            }
+            previous = Some(Refined { queries: queries.clone().detach(), corners });
+        }
+        outputs
+    }
+
+    /// The box that all layers' edges are relative to, without gradient; with it and with a score of
+    /// its own, it is one more prediction to train.
+    fn place(
+        &self,
+        queries: &Tensor<3>,
+        start: Tensor<3>,
+        mode: Mode,
+        outputs: &mut DecoderOutputs,
+    ) -> Tensor<3> {
+        let head = self.pre_bbox_head.as_ref().expect("D-FINE's decoder is made with this head");
+        let boxes = sigmoid(head.forward(queries.clone()) + inverse_sigmoid(start));
+        let reference = boxes.clone().detach();
+        outputs.reference = Some(reference.clone());
+        if mode == Mode::Train {
+            let logits = self.dec_score_head[0].forward(queries.clone());
+            outputs.pre = Some(Prediction { logits, boxes, corners: None });
+        }
+        reference
+    }
+}
+
+/// What a layer takes over from the one before.
+struct Refined {
+    /// Detached.
+    queries: Tensor<3>,
+    corners: Tensor<3>,
+}
