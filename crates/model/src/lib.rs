@@ -7,7 +7,9 @@ mod detector;
 pub mod encoder;
 mod init;
 mod layers;
+pub mod official;
 pub mod outputs;
+pub mod pretrained;
 pub mod weights;
 
 pub use detector::Detector;

@@ -29,4 +29,4 @@ pub use file::{Entries, Entry, Format, Moment, Optimizer, OptimizerGroup, Part, 
 pub use layout::Layout;
 pub use safetensors_file::{encode, write};
 pub use tensor::{Dtype, Tensor};
-pub use tree::{Leaf, tree};
+pub use tree::{Leaf, grouped, tree};

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 
-use safetensors::tensor::{Dtype as Stored, SafeTensors, TensorView};
+use safetensors::tensor::{Dtype as Stored, Metadata, TensorInfo, TensorView};
 
 use crate::error::{FileError, Problem, broken, refused, unsupported};
 use crate::file::{Entries, Entry, Place};
@@ -26,22 +26,24 @@ pub fn read(source: &Source) -> Result<(Entries, BTreeMap<String, String>), Prob
     if length > MAX_HEADER {
         return refused(format!("a header of {length} bytes"));
     }
-    let head = source.read(0, 8 + length)?;
-    let (_, header) = match SafeTensors::read_metadata(&head) {
+    let header: Metadata = match serde_json::from_slice(&source.read(8, length)?) {
         Ok(header) => header,
-        Err(error) => return broken(error.to_string()),
+        Err(error) => return broken(format!("the header: {error}")),
     };
     let data = source.length() - 8 - length;
     let mut entries = Entries::new();
-    for (name, tensor) in header.tensors() {
+    let mut covered = 0;
+    for (name, tensor) in in_order(&header) {
         let Some(dtype) = dtype(tensor.dtype) else {
             return unsupported(format!("tensor `{name}` has the type {:?}", tensor.dtype));
         };
         let (start, end) = tensor.data_offsets;
         let (start, end) = (start as u64, end as u64);
-        if start > end || end > data {
-            return broken(format!("tensor `{name}` ends at {end} of {data} bytes"));
+        // Every byte belongs to one tensor: nothing is hidden and nothing overlaps.
+        if start != covered || start > end || end > data {
+            return broken(format!("tensor `{name}` lies at {start} to {end} of {data} bytes"));
         }
+        covered = end;
         let entry = Entry {
             dtype,
             shape: tensor.shape.clone(),
@@ -55,8 +57,19 @@ pub fn read(source: &Source) -> Result<(Entries, BTreeMap<String, String>), Prob
         }
         entries.insert(name, entry);
     }
+    if covered != data {
+        return broken(format!("the tensors have {covered} bytes, the file has {data}"));
+    }
     let texts = header.metadata().clone().unwrap_or_default();
     Ok((entries, texts.into_iter().collect()))
+}
+
+/// Names and descriptions in the order of the bytes.
+fn in_order(header: &Metadata) -> Vec<(String, &TensorInfo)> {
+    let mut tensors: Vec<(String, &TensorInfo)> = header.tensors().into_iter().collect();
+    tensors
+        .sort_by(|(a, first), (b, second)| (first.data_offsets, a).cmp(&(second.data_offsets, b)));
+    tensors
 }
 
 fn dtype(stored: Stored) -> Option<Dtype> {
@@ -118,4 +131,57 @@ pub fn write(path: &Path, tensors: &BTreeMap<String, Tensor>) -> Result<(), File
         std::fs::rename(&temporary, path)
     })();
     written.map_err(|error| failed(Problem::Unreadable(error)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::open;
+
+    fn tensors() -> BTreeMap<String, Tensor> {
+        BTreeMap::from([
+            ("decoder.a".to_owned(), Tensor::from_f32s(&[2, 1], &[1.5, -0.0])),
+            ("decoder.b".to_owned(), Tensor::from_i64s(&[], &[7])),
+            ("decoder.c".to_owned(), Tensor::from_bools(&[1, 2, 1], &[true, false])),
+            ("decoder.d".to_owned(), Tensor::from_f32s(&[0, 3], &[])),
+        ])
+    }
+
+    #[test]
+    fn what_is_written_is_read_again_and_the_bytes_are_always_the_same() {
+        let bytes = encode(&tensors()).unwrap();
+        assert_eq!(encode(&tensors()).unwrap(), bytes);
+        let file = open(bytes).unwrap();
+        let (_, entries) = file.best().unwrap();
+        assert_eq!(file.tensors(entries).unwrap(), tensors());
+    }
+
+    #[test]
+    fn a_header_that_contradicts_the_file_is_refused() {
+        let with = |header: &str, data: usize| {
+            let length = (header.len() as u64).to_le_bytes();
+            open([&length[..], header.as_bytes(), &vec![0; data]].concat())
+        };
+        let tensor = |shape: &str, offsets: &str| {
+            format!(r#"{{"a":{{"dtype":"F32","shape":{shape},"data_offsets":{offsets}}}}}"#)
+        };
+        assert!(with(&tensor("[2]", "[0,8]"), 8).is_ok());
+        for (shape, offsets, data) in [
+            ("[2]", "[0,8]", 7),
+            ("[2]", "[0,8]", 9),
+            ("[3]", "[0,8]", 8),
+            ("[2]", "[4,12]", 12),
+            ("[2]", "[8,0]", 8),
+            ("[4294967296,4294967296,4]", "[0,8]", 8),
+            ("[1073741824]", "[0,4294967296]", 8),
+        ] {
+            assert!(with(&tensor(shape, offsets), data).is_err(), "{shape} {offsets} {data}");
+        }
+        let twice = r#"{"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},
+                        "b":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}"#;
+        assert!(with(twice, 1).is_err());
+        assert!(with(r#"{"a":{"dtype":"F4","shape":[2],"data_offsets":[0,1]}}"#, 1).is_err());
+        let huge = [&u64::MAX.to_le_bytes()[..], b"{"].concat();
+        assert!(open(huge).unwrap_err().to_string().starts_with("refused"));
+    }
 }

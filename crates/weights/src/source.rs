@@ -7,10 +7,15 @@ use std::sync::Mutex;
 
 use crate::error::{Problem, broken, unsupported};
 
-/// A file on disk, or one that already is in memory.
+/// A file that is read where it is needed.
 #[derive(Debug)]
 pub enum Source {
-    File { file: Mutex<File>, length: u64 },
+    File {
+        file: Mutex<File>,
+        length: u64,
+    },
+    /// Tests write their files in memory.
+    #[cfg(test)]
     Memory(Vec<u8>),
 }
 
@@ -27,6 +32,7 @@ impl Source {
     pub fn length(&self) -> u64 {
         match self {
             Self::File { length, .. } => *length,
+            #[cfg(test)]
             Self::Memory(bytes) => bytes.len() as u64,
         }
     }
@@ -34,12 +40,13 @@ impl Source {
     /// `length` bytes from `start`; memory is asked for only when the file is that long.
     pub fn read(&self, start: u64, length: u64) -> Result<Vec<u8>, Problem> {
         let end = start.checked_add(length).filter(|&end| end <= self.length());
-        let Some(end) = end else {
+        if end.is_none() {
             let total = self.length();
             return broken(format!("{length} bytes expected at {start}, the file has {total}"));
-        };
+        }
         match self {
-            Self::Memory(bytes) => Ok(bytes[start as usize..end as usize].to_vec()),
+            #[cfg(test)]
+            Self::Memory(bytes) => Ok(bytes[start as usize..][..length as usize].to_vec()),
             Self::File { file, .. } => {
                 let Ok(length) = usize::try_from(length) else {
                     return unsupported("larger than this machine's address space");
