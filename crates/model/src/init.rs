@@ -26,15 +26,21 @@ pub(crate) fn draw<M: Module>(module: M, model: &Model, seed: u64) -> M {
     })
 }
 
-/// The name that a tensor's values are drawn by.
+/// Whether the decoder starts in every detail as the official one.
 ///
-/// The layers of an official decoder are copies of one layer, so they start alike. Here those of
-/// D-FINE do; RT-DETRv2's are drawn one by one, and committed results start from these draws.
+/// RT-DETRv2's does not, because committed results start from its draws as they are: its layers
+/// are drawn one by one, its feed-forward parts and input projections by PyTorch's default, and
+/// the box heads of its layers do not end in zeros.
+fn as_official(model: &Model) -> bool {
+    model.decoder.kind == DecoderKind::Dfine
+}
+
+/// The name that a tensor's values are drawn by. The layers of an official decoder are copies of
+/// one layer, so they start alike.
 fn drawn_as<'a>(name: &'a str, model: &Model) -> Cow<'a, str> {
     const LAYERS: &str = "decoder.decoder.layers.";
-    let copied = model.decoder.kind == DecoderKind::Dfine;
     match name.strip_prefix(LAYERS).and_then(|rest| rest.split_once('.')) {
-        Some((_, part)) if copied => Cow::Owned(format!("{LAYERS}0.{part}")),
+        Some((_, part)) if as_official(model) => Cow::Owned(format!("{LAYERS}0.{part}")),
         _ => Cow::Borrowed(name),
     }
 }
@@ -51,7 +57,7 @@ fn initial(
         (0..count).map(|_| draws.range(-bound, bound) as f32).collect()
     };
     let fixed = |value: f32| vec![value; count];
-    let xavier = || (6.0 / (shape[0] + shape[shape.len() - 1]) as f64).sqrt();
+    let xavier = || (6.0 / (shape[0] + shape[1]) as f64).sqrt();
 
     // Normalisation layers start as the identity.
     if name.contains("norm") || name.contains(".bn.") {
@@ -77,13 +83,13 @@ fn initial(
     if name.contains("bbox_head.layers.2") {
         return fixed(0.0);
     }
-    // So do those of D-FINE's layers; its estimates of quality add nothing, its gates halve.
-    let dfine = model.decoder.kind == DecoderKind::Dfine;
-    let head_of_layer = name.starts_with("decoder.dec_bbox_head.") && name.contains(".layers.2.");
-    if name.contains("gateway.gate.")
-        || name.contains("reg_conf.layers.1.")
-        || dfine && head_of_layer
-    {
+    let official = as_official(model);
+    let of_layer = name.starts_with("decoder.dec_bbox_head.") && name.contains(".layers.2.");
+    if official && of_layer {
+        return fixed(0.0);
+    }
+    // D-FINE's gates halve, and its estimates of quality add nothing.
+    if name.contains("gateway.gate.") || name.contains("reg_conf.layers.1.") {
         return fixed(0.0);
     }
     if name.ends_with("denoising_class_embed.weight") {
@@ -105,11 +111,10 @@ fn initial(
     if name.ends_with("in_proj_bias") || name.ends_with("out_proj.bias") {
         return fixed(0.0);
     }
-    // The feed-forward parts of D-FINE's decoder layers. Officially also RT-DETRv2's and the ends of
-    // its layers' box heads: not here, because committed results start from other draws.
     let feedforward = name.contains("decoder.layers.")
         && (name.ends_with("linear1.weight") || name.ends_with("linear2.weight"));
-    if dfine && feedforward {
+    let projection = name.starts_with("decoder.input_proj.");
+    if official && (feedforward || projection) {
         return uniform(xavier());
     }
     // All layers of the query position head but the last of the three, and the token projection.
