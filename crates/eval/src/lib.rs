@@ -1,8 +1,10 @@
-//! COCO metrics, equal to pycocotools, and paired statistics over seeds.
+//! COCO metrics, equal to pycocotools, paired statistics over seeds, and what a detector costs.
 //!
 //! [`evaluate`] compares detections with a [`GroundTruth`]; [`paired`] says whether a difference
-//! between two rows of an ablation is larger than its seeds can explain.
+//! between two rows of an ablation is larger than its seeds can explain; [`cost`] counts parameters
+//! and operations.
 
+pub mod cost;
 pub mod detections;
 pub mod error;
 pub mod evaluate;
@@ -12,6 +14,7 @@ pub mod metrics;
 pub mod paired;
 pub mod student;
 
+pub use cost::{Cost, cost};
 pub use detections::{detections_from_json, read_detections};
 pub use error::EvalError;
 pub use evaluate::{ClassMetrics, Curves, Evaluation, evaluate};

@@ -5,6 +5,8 @@
 
 use std::path::Path;
 
+use serde::Deserialize;
+
 use crate::checks;
 use crate::config::Config;
 use crate::embedded;
@@ -101,28 +103,76 @@ impl Official {
         }
     }
 
-    /// What was published about the detector; its `ap` is that of the DEIM recipe.
-    pub fn published(&self) -> Result<PaperRow, SpecError> {
+    /// What was published about the detector.
+    pub fn published(&self) -> Result<Published, SpecError> {
         let mut parts = Parts::embedded();
         let settings = [("model".to_owned(), self.title.to_owned())];
-        let found = paper::read("paper/detectors.toml", None, &mut parts).and_then(|table| {
-            table.row_for(&settings).cloned().ok_or_else(|| {
-                Diagnostic::new(format!("paper/detectors.toml: no row about {}", self.title))
+        let found = paper::read(PUBLISHED, None, &mut parts).and_then(|table| {
+            let row = table.row_for(&settings).ok_or("no such row".to_owned());
+            row.and_then(|row| Published::of(row, &table.source)).map_err(|problem| {
+                Diagnostic::new(format!("{PUBLISHED}, {}: {problem}", self.title))
             })
         });
         found.map_err(|error| SpecError::new(vec![error], parts.sources))
     }
 }
 
+/// The table of published numbers.
+const PUBLISHED: &str = "paper/detectors.toml";
+
+/// What was published about a detector, on COCO val2017 at 640 x 640.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Published {
+    /// Average precision in percent, trained by the DEIM recipe.
+    pub ap: f64,
+    pub about: About,
+    /// Where the numbers were read.
+    pub source: String,
+}
+
+/// What is not a metric.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct About {
+    /// Parameters in millions.
+    pub parameters_m: f64,
+    pub gflops: f64,
+    /// Milliseconds for one image, on a T4 in half precision.
+    pub latency_ms: f64,
+    /// Average precision in percent, trained by the baseline.
+    pub baseline_ap: f64,
+    /// Why the parameters counted here are others, where they are.
+    pub parameters_note: Option<String>,
+    /// Why the operations counted here are others, where they are.
+    pub gflops_note: Option<String>,
+}
+
+impl Published {
+    fn of(row: &PaperRow, source: &str) -> Result<Self, String> {
+        let about = row.about.iter().map(|(key, value)| (key.clone(), value.clone()));
+        let about = serde_json::from_value(serde_json::Value::Object(about.collect()));
+        let about = about.map_err(|error| error.to_string())?;
+        let ap = row.ap.ok_or("no `ap`")?;
+        Ok(Self { ap, about, source: source.to_owned() })
+    }
+}
+
 /// A part, laid on the defaults and checked as an experiment's row would be.
 fn resolve(part: &str) -> Result<Config, SpecError> {
     let mut parts = Parts::embedded();
-    read(&mut parts, part).map_err(|errors| SpecError::new(errors, parts.sources))
+    read(&mut parts, &Path::new(embedded::ROOT).join(part))
+        .map_err(|errors| SpecError::new(errors, parts.sources))
 }
 
-fn read(parts: &mut Parts<'_>, part: &str) -> Result<Config, Vec<Diagnostic>> {
+/// The same of any part on disk; what it extends is in the experiments directory.
+pub fn part(experiments_dir: &Path, path: &Path) -> Result<Config, SpecError> {
+    let mut parts = Parts::new(experiments_dir);
+    read(&mut parts, path).map_err(|errors| SpecError::new(errors, parts.sources))
+}
+
+fn read(parts: &mut Parts<'_>, path: &Path) -> Result<Config, Vec<Diagnostic>> {
     let one = |error: Diagnostic| vec![error];
-    let node = parts.outermost(&Path::new(embedded::ROOT).join(part)).map_err(one)?;
+    let node = parts.outermost(path).map_err(one)?;
     let place = node.place;
     let table = parts.fragment(node).map_err(one)?;
     let mut config = typed::config(&table).map_err(one)?;
