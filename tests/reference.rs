@@ -37,7 +37,7 @@ fn every_case_of_the_whole_collection_passes() {
         println!("not checked: the whole collection of cases is not here");
         return;
     }
-    for section in ["losses", "matcher", "denoising", "schedule", "coco_eval"] {
+    for section in ["losses", "matcher", "denoising", "dfine_math", "schedule", "coco_eval"] {
         assert_all_pass(&verify(&all.join(section)));
     }
 }
@@ -135,6 +135,21 @@ fn one_changed_value_fails_its_case() {
         ("matcher/b2_q50", "pred_boxes", 1, 0.001),
         ("matcher/b1_ties", "pred_boxes", 0, 0.05),
         ("matcher/simota_n5", "gt_boxes_cxcywh", 0, 1.0),
+        ("dfine_math/weighting_function", "reg_max32_reg_scale8_up0.25", 3, 1e-3),
+        ("dfine_math/integral", "x", 5, 0.5),
+        ("dfine_math/distance2bbox", "rs8.distance", 2, 0.1),
+        ("dfine_math/bbox2distance", "gt_xyxy", 4, 0.01),
+        ("dfine_math/translate_gt", "rs4.value", 60, 0.05),
+        ("dfine_math/fgl_ddf", "ref_points", 3, 0.05),
+        ("dfine_math/fgl_ddf", "teacher_corners", 7, 0.5),
+        ("dfine_math/go_union_c", "layer.2.1.tgt", 4, 1.0),
+        ("dfine_math/lqe", "pred_corners", 9, 0.5),
+        ("dfine_math/inverse_sigmoid", "x", 4, 0.01),
+        ("dfine_math/box_ops", "b_cxcywh", 2, 0.01),
+        ("dfine_math/pos_embed", "w12_h8_dim64", 40, 1e-3),
+        ("dfine_math/anchors", "s16_32_at_320.anchors", 90, 1e-3),
+        ("dfine_math/deform_attn_d_fine", "sampling_locations", 11, 0.05),
+        ("dfine_math/deform_attn_4pts_discrete", "attention_weights", 5, 0.5),
         ("denoising/n3_5", "draw.box_u", 0, 0.1),
         ("denoising/n3_5", "target.1.labels", 0, 1.0),
         ("schedule/deim_r50", "iterations", 5, 7.0),
@@ -177,6 +192,21 @@ fn every_array_of_a_case_is_used() {
         ("matcher/b2_q50", &[]),
         ("matcher/simota_n5", &[]),
         ("denoising/n3_5", &[]),
+        ("dfine_math/weighting_function", &[]),
+        ("dfine_math/integral", &[]),
+        ("dfine_math/distance2bbox", &[]),
+        ("dfine_math/bbox2distance", &[]),
+        ("dfine_math/translate_gt", &[]),
+        // Edge losses have no classes.
+        ("dfine_math/fgl_ddf", &["target.0.labels", "target.1.labels"]),
+        ("dfine_math/go_union_a", &["ambiguous_queries.0", "ambiguous_queries.1"]),
+        ("dfine_math/lqe", &[]),
+        ("dfine_math/inverse_sigmoid", &[]),
+        ("dfine_math/box_ops", &[]),
+        ("dfine_math/pos_embed", &[]),
+        ("dfine_math/anchors", &[]),
+        ("dfine_math/deform_attn_d_fine", &[]),
+        ("dfine_math/deform_attn_4pts_discrete", &[]),
         ("schedule/small_r50_500_images", &[]),
         ("schedule/ema_decay", &[]),
         ("coco_eval/edge_crowd", &[]),

@@ -100,6 +100,18 @@ impl Case {
         numbers.ok_or_else(|| wrong_type(key, "a list of numbers"))
     }
 
+    /// A list of heights and widths.
+    pub fn sizes(&self, key: &str) -> Result<Vec<[usize; 2]>, CaseError> {
+        let list = self.value(key)?.as_array().ok_or_else(|| wrong_type(key, "a list"))?;
+        let size = |value: &Value| -> Option<[usize; 2]> {
+            let [height, width] = value.as_array()?.as_slice() else { return None };
+            let side = |value: &Value| usize::try_from(value.as_integer()?).ok();
+            Some([side(height)?, side(width)?])
+        };
+        let sizes: Option<Vec<_>> = list.iter().map(size).collect();
+        sizes.ok_or_else(|| wrong_type(key, "a list of heights and widths"))
+    }
+
     pub fn texts(&self, key: &str) -> Result<Vec<String>, CaseError> {
         let list = self.value(key)?.as_array().ok_or_else(|| wrong_type(key, "a list"))?;
         let texts: Option<Vec<String>> =

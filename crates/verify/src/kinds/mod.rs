@@ -3,6 +3,7 @@
 mod coco_eval;
 mod criterion;
 mod denoising;
+mod dfine_math;
 mod ema;
 mod loss;
 mod loss_grid;
@@ -28,6 +29,7 @@ fn lookup(kind: &str) -> Option<(Verify, bool)> {
         "coco_eval" => (coco_eval::verify, true),
         "criterion" => (criterion::verify, true),
         "denoising" => (denoising::verify, true),
+        "dfine_math" => (dfine_math::verify, true),
         "ema_decay" => (ema::verify_decay, true),
         "ema_steps" => (ema::verify_steps, true),
         "loss" => (loss::verify, true),
