@@ -12,8 +12,8 @@ use burn::tensor::{Device, Tensor};
 use deim_spec::config::{Encoder as Config, EncoderVersion, Model};
 
 use crate::layers::{Activation, ConvNorm};
-pub use attention::position_embedding;
 use attention::Transformer;
+pub use attention::position_embedding;
 use csp::CspLayer;
 use elan::ElanBlock;
 
@@ -149,3 +149,6 @@ fn double(input: Tensor<4>) -> Tensor<4> {
     let [_, _, height, width] = input.dims();
     interpolate(input, [2 * height, 2 * width], InterpolateOptions::new(InterpolateMode::Nearest))
 }
+
+#[cfg(test)]
+mod tests;
