@@ -1,5 +1,10 @@
 //! What can go wrong between a data set and a batch.
 
+use std::path::PathBuf;
+
+use crate::decode::PictureError;
+use crate::readers::ReadError;
+
 /// Why a sample or a batch could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum DataError {
@@ -28,6 +33,11 @@ pub enum DataError {
     WorkerLost { step: u64 },
     #[error("cannot start a loader worker: {0}")]
     Thread(#[from] std::io::Error),
+    /// A data set of files that cannot be used.
+    #[error(transparent)]
+    Files(#[from] ReadError),
+    #[error("{}: {source}", path.display())]
+    Picture { path: PathBuf, source: PictureError },
 }
 
 impl DataError {

@@ -1,11 +1,14 @@
 //! Data sets, transforms, Dense O2O and the deterministic loader. Nothing here knows of tensors.
 
 pub mod batches;
+pub mod check;
 pub mod dataset;
+pub mod decode;
 pub mod draws;
 pub mod error;
 pub mod loader;
 pub mod policy;
+pub mod readers;
 mod rotation;
 pub mod sample;
 pub mod synthetic;
@@ -17,4 +20,5 @@ pub use draws::Draws;
 pub use error::DataError;
 pub use loader::{EvalLoader, TrainLoader};
 pub use policy::Policy;
+pub use readers::RealDataset;
 pub use sample::{Batch, Image, Sample, Target};

@@ -1,0 +1,134 @@
+//! A split of image files as training and evaluation see it.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::error::ReadError;
+use super::findings::Level;
+use super::index::{Index, IndexImage};
+use crate::dataset::{Dataset, Splits, Truth};
+use crate::decode::{self, PictureError};
+use crate::error::DataError;
+use crate::sample::Sample;
+
+/// The images of an [`Index`], decoded when they are asked for.
+#[derive(Debug)]
+pub struct RealDataset {
+    index: Index,
+    classes: Vec<String>,
+    category_ids: Vec<i64>,
+    manifest: String,
+}
+
+impl RealDataset {
+    /// Takes an index, or refuses what would spoil a run.
+    pub fn open(index: Index) -> Result<Self, ReadError> {
+        if let Some((kind, found)) = index.findings.first_error() {
+            return Err(ReadError::Spoiled {
+                annotations: index.annotations.clone(),
+                kind,
+                count: found.count,
+                example: found.examples.first().cloned().unwrap_or_default(),
+            });
+        }
+        debug_assert!(index.findings.iter().all(|(kind, _)| kind.level() != Level::Error));
+        let classes = index.categories.iter().map(|category| category.name.clone()).collect();
+        let category_ids = index.categories.iter().map(|category| category.id).collect();
+        let manifest = index.manifest(None);
+        Ok(Self { index, classes, category_ids, manifest })
+    }
+
+    /// The annotations, with everything that was found in them.
+    pub fn index(&self) -> &Index {
+        &self.index
+    }
+
+    fn image(&self, index: usize) -> Result<&IndexImage, DataError> {
+        let len = self.index.images.len();
+        self.index.images.get(index).ok_or(DataError::Index { index, len })
+    }
+}
+
+impl Dataset for RealDataset {
+    fn len(&self) -> usize {
+        self.index.images.len()
+    }
+
+    fn sample(&self, index: usize) -> Result<Arc<Sample>, DataError> {
+        let image = self.image(index)?;
+        let path = image.path.as_deref().unwrap_or(Path::new(&image.name));
+        let picture = decode::read(path)
+            .map_err(|source| DataError::Picture { path: path.to_owned(), source })?;
+        let found = [picture.image.width as u32, picture.image.height as u32];
+        if let Some(annotated) = image.size
+            && annotated != found
+        {
+            let path = path.to_owned();
+            return Err(ReadError::SizeMismatch { path, annotated, found }.into());
+        }
+        let (boxes, labels) = image.training_boxes(found).unzip();
+        Ok(Arc::new(Sample {
+            image: picture.image,
+            boxes,
+            labels,
+            image_id: image.id,
+            original_size: found,
+            dropped_boxes: 0,
+        }))
+    }
+
+    fn truth(&self, index: usize) -> Result<Truth, DataError> {
+        let image = self.image(index)?;
+        let size = match (image.size, &image.path) {
+            (Some(size), _) => size,
+            (None, path) => {
+                let path = path.as_deref().unwrap_or(Path::new(&image.name));
+                let header = decode::read_header(path);
+                let wrong =
+                    |source: PictureError| DataError::Picture { path: path.to_owned(), source };
+                header.map_err(wrong)?.size
+            }
+        };
+        Ok(image.truth(size))
+    }
+
+    fn classes(&self) -> &[String] {
+        &self.classes
+    }
+
+    fn category_ids(&self) -> &[i64] {
+        &self.category_ids
+    }
+
+    fn manifest(&self) -> &str {
+        &self.manifest
+    }
+}
+
+/// The splits to train on and to measure on: `train*`, and `val*` or else `test*`.
+pub fn pair(root: &Path, mut splits: Vec<Index>) -> Result<Splits, ReadError> {
+    let names: Vec<String> = splits.iter().map(|index| index.split.clone()).collect();
+    let mut take = |phases: &[&str], wanted| {
+        let of = |phase: &&str| splits.iter().position(|s| super::phase(&s.split) == Some(*phase));
+        let at = phases.iter().find_map(of).ok_or_else(|| ReadError::NoSplit {
+            root: root.to_owned(),
+            wanted,
+            found: names.join(", "),
+        })?;
+        Ok(splits.remove(at))
+    };
+    let train = take(&["train"], "train")?;
+    let val = take(&["val", "test"], "val or test")?;
+    if !train.same_categories(&val) {
+        return Err(ReadError::Spoiled {
+            annotations: val.annotations,
+            kind: super::Kind::SplitCategories,
+            count: 1,
+            example: format!("{} and {}", train.split, val.split),
+        });
+    }
+    Ok(Splits {
+        train: Arc::new(RealDataset::open(train)?),
+        val: Arc::new(RealDataset::open(val)?),
+    })
+}
