@@ -11,6 +11,7 @@ use burn::tensor::activation::{relu, silu};
 use rayon::prelude::*;
 
 use crate::flex::{self, Fused};
+use crate::simd::vectorised;
 
 /// An activation function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +40,7 @@ impl Activation {
     }
 
     /// `output = activation(before(input))`.
+    #[inline(always)]
     pub(crate) fn map(self, input: &[f32], output: &mut [f32], before: impl Fn(f32) -> f32) {
         let pairs = output.iter_mut().zip(input);
         match self {
@@ -52,6 +54,7 @@ impl Activation {
     }
 
     /// `d_z = gradient * activation'(before(input))`.
+    #[inline(always)]
     pub(crate) fn backward(
         self,
         input: &[f32],
@@ -74,6 +77,25 @@ impl Activation {
     }
 }
 
+vectorised! {
+    /// [`Activation::map`] of the input itself.
+    pub(crate) fn map(activation: Activation, input: &[f32], output: &mut [f32]) {
+        activation.map(input, output, |x| x);
+    }
+}
+
+vectorised! {
+    /// [`Activation::backward`] of the input itself.
+    pub(crate) fn map_backward(
+        activation: Activation,
+        input: &[f32],
+        gradient: &[f32],
+        d_input: &mut [f32],
+    ) {
+        activation.backward(input, gradient, d_input, |x| x);
+    }
+}
+
 /// Elements that one thread takes at a time.
 const PART: usize = 1 << 14;
 
@@ -83,7 +105,7 @@ pub(crate) fn activate(input: FlexTensor, activation: Activation) -> FlexTensor 
     let values = flex::values(&input);
     let mut output = vec![0.0; values.len()];
     let parts = output.par_chunks_mut(PART).zip(values.par_chunks(PART));
-    flex::for_each(values.len(), parts, |(output, input)| activation.map(input, output, |x| x));
+    flex::for_each(values.len(), parts, |(output, input)| map(activation, input, output));
     flex::tensor_of(output, shape)
 }
 
@@ -102,7 +124,7 @@ impl Backward<Flex, 1> for ActivationBackward {
             .par_chunks_mut(PART)
             .zip(values.par_chunks(PART).zip(gradient.par_chunks(PART)));
         flex::for_each(values.len(), parts, |(d_input, (values, gradient))| {
-            activation.backward(values, gradient, d_input, |x| x);
+            map_backward(activation, values, gradient, d_input);
         });
         if let [Some(node)] = ops.parents {
             grads.register::<Flex>(
@@ -126,13 +148,13 @@ pub(crate) fn tracked<C: CheckpointStrategy>(
     }
 }
 
-#[inline]
+#[inline(always)]
 fn sigmoid(z: f32) -> f32 {
     1.0 / (1.0 + exp(-z))
 }
 
 /// `e^x` to about one unit in the last place, without branches or calls, so that loops vectorise.
-#[inline]
+#[inline(always)]
 pub(crate) fn exp(x: f32) -> f32 {
     // Outside these bounds float32 overflows to infinity or underflows to zero anyway.
     let x = x.clamp(-87.3, 88.3);

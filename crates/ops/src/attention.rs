@@ -13,6 +13,7 @@ use rayon::prelude::*;
 use crate::activation::exp;
 use crate::flex::{self, Fused};
 use crate::matrix::{Matrix, multiply};
+use crate::simd::vectorised;
 
 /// `softmax(queries * keys^T / sqrt(channels)) * values`.
 ///
@@ -81,10 +82,16 @@ impl Geometry {
     /// The softmax of one head's scores, `[tokens, tokens]`.
     fn shares(&self, queries: &[f32], keys: &[f32], blocked: &[bool], shares: &mut [f32]) {
         multiply(self.matrix(queries), self.matrix(keys).transposed(), shares, false);
-        let scale = self.scale();
-        for (row, scores) in shares.chunks_exact_mut(self.tokens).enumerate() {
+        softmax_rows(self.tokens, self.scale(), blocked, shares);
+    }
+}
+
+vectorised! {
+    /// The softmax of every row of `scale` times the scores, in their place.
+    fn softmax_rows(tokens: usize, scale: f32, blocked: &[bool], scores: &mut [f32]) {
+        for (row, scores) in scores.chunks_exact_mut(tokens).enumerate() {
             if !blocked.is_empty() {
-                let blocked = &blocked[row * self.tokens..][..self.tokens];
+                let blocked = &blocked[row * tokens..][..tokens];
                 for (score, &blocked) in scores.iter_mut().zip(blocked) {
                     if blocked {
                         *score = f32::NEG_INFINITY;
@@ -105,7 +112,23 @@ impl Geometry {
     }
 }
 
+vectorised! {
+    /// Through the softmax: share * (its gradient - the row's mean of them), and the scale.
+    fn softmax_gradient(tokens: usize, scale: f32, shares: &[f32], d_scores: &mut [f32]) {
+        for (shares, d_scores) in shares.chunks_exact(tokens).zip(d_scores.chunks_exact_mut(tokens)) {
+            for (share, d_score) in shares.iter().zip(d_scores.iter_mut()) {
+                *d_score *= share;
+            }
+            let mean = sum(d_scores);
+            for (share, d_score) in shares.iter().zip(d_scores.iter_mut()) {
+                *d_score = (*d_score - share * mean) * scale;
+            }
+        }
+    }
+}
+
 /// Sum in sixteen lanes: vectorised, and of fixed order.
+#[inline(always)]
 fn sum(values: &[f32]) -> f32 {
     let mut lanes = [0.0_f32; 16];
     let chunks = values.chunks_exact(16);
@@ -184,17 +207,7 @@ impl Saved {
             multiply(by_shares.transposed(), gradient, d_values, false);
             let mut d_scores = vec![0.0; g.tokens * g.tokens];
             multiply(gradient, g.matrix(values).transposed(), &mut d_scores, false);
-            // Through the softmax: share * (its gradient - the row's mean of them), and the scale.
-            let rows = shares.chunks_exact_mut(g.tokens).zip(d_scores.chunks_exact_mut(g.tokens));
-            for (shares, d_scores) in rows {
-                for (share, d_score) in shares.iter().zip(d_scores.iter_mut()) {
-                    *d_score *= share;
-                }
-                let mean = sum(d_scores);
-                for (share, d_score) in shares.iter().zip(d_scores.iter_mut()) {
-                    *d_score = (*d_score - share * mean) * g.scale();
-                }
-            }
+            softmax_gradient(g.tokens, g.scale(), &shares, &mut d_scores);
             let d_scores = Matrix::new(&d_scores, g.tokens, g.tokens);
             multiply(d_scores, g.matrix(keys), d_queries, false);
             multiply(d_scores.transposed(), g.matrix(queries), d_keys, false);

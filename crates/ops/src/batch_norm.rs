@@ -14,6 +14,7 @@ use rayon::prelude::*;
 
 use crate::Activation;
 use crate::flex::{self, Fused};
+use crate::simd::vectorised;
 
 /// What training mode gives.
 pub struct BatchNormOutput {
@@ -116,6 +117,7 @@ pub(crate) fn composed(
 }
 
 /// Sum in sixteen lanes, then in float64: vectorised, accurate, and of fixed order.
+#[inline(always)]
 fn sum(values: &[f32], term: impl Fn(f32) -> f32) -> f64 {
     let mut total = 0.0_f64;
     for block in values.chunks(1024) {
@@ -132,15 +134,28 @@ fn sum(values: &[f32], term: impl Fn(f32) -> f32) -> f64 {
     total
 }
 
+vectorised! {
+    fn plain_sum(values: &[f32]) -> f64 {
+        sum(values, |x| x)
+    }
+}
+
+vectorised! {
+    /// `sum((value - shift)^2)`
+    fn sum_of_squares(values: &[f32], shift: f32) -> f64 {
+        sum(values, |x| (x - shift) * (x - shift))
+    }
+}
+
 /// Means, then biased variances, of all channels.
 fn statistics(input: &[f32], [batch, channels, height, width]: [usize; 4]) -> Vec<f32> {
     let plane = height * width;
     let count = (batch * plane) as f64;
     let of_channel = |channel: usize| {
         let planes = || (0..batch).map(move |image| (image * channels + channel) * plane);
-        let mean = planes().map(|at| sum(&input[at..at + plane], |x| x)).sum::<f64>() / count;
+        let mean = planes().map(|at| plain_sum(&input[at..at + plane])).sum::<f64>() / count;
         let shift = mean as f32;
-        let squares = |at: usize| sum(&input[at..at + plane], |x| (x - shift) * (x - shift));
+        let squares = |at: usize| sum_of_squares(&input[at..at + plane], shift);
         (shift, (planes().map(squares).sum::<f64>() / count) as f32)
     };
     let mut both = vec![(0.0, 0.0); channels];
@@ -171,6 +186,45 @@ fn channels_of(weight: &[f32], bias: &[f32], statistics: &[f32], epsilon: f32) -
         .collect()
 }
 
+vectorised! {
+    fn normalize_plane(
+        channel: Channel,
+        activation: Activation,
+        input: &[f32],
+        output: &mut [f32],
+    ) {
+        let Channel { mean, inverse_std, weight, bias } = channel;
+        let scale = inverse_std * weight;
+        activation.map(input, output, |x| (x - mean) * scale + bias);
+    }
+}
+
+vectorised! {
+    /// The gradient of a plane's `z`.
+    fn activation_gradient(
+        channel: Channel,
+        activation: Activation,
+        input: &[f32],
+        gradient: &[f32],
+        d_z: &mut [f32],
+    ) {
+        let Channel { mean, inverse_std, weight, bias } = channel;
+        let scale = inverse_std * weight;
+        activation.backward(input, gradient, d_z, |x| (x - mean) * scale + bias);
+    }
+}
+
+vectorised! {
+    /// From the gradient of a plane's `z` to that of its input.
+    fn input_gradient(channel: Channel, offset: f32, slope: f32, input: &[f32], d_z: &mut [f32]) {
+        let Channel { mean, inverse_std, weight, .. } = channel;
+        let scale = inverse_std * weight;
+        for (d, &x) in d_z.iter_mut().zip(input) {
+            *d = scale * (*d - offset - (x - mean) * slope);
+        }
+    }
+}
+
 pub(crate) fn normalize(
     input: FlexTensor,
     weight: FlexTensor,
@@ -190,9 +244,7 @@ pub(crate) fn normalize(
     let mut output = vec![0.0; input.len()];
     let planes = output.par_chunks_mut(plane).zip(input.par_chunks(plane)).enumerate();
     flex::for_each(input.len(), planes, |(index, (output, input))| {
-        let Channel { mean, inverse_std, weight, bias } = channels[index % channels.len()];
-        let scale = inverse_std * weight;
-        activation.map(input, output, |x| (x - mean) * scale + bias);
+        normalize_plane(channels[index % channels.len()], activation, input, output);
     });
     flex::tensor(output, shape)
 }
@@ -246,9 +298,7 @@ fn gradients(saved: &Saved, shape: [usize; 4], gradient: &[f32]) -> [Vec<f32>; 3
         .zip(input.par_chunks(plane).zip(gradient.par_chunks(plane)))
         .enumerate();
     flex::for_each(input.len(), planes, |(index, (d_z, (input, gradient)))| {
-        let Channel { mean, inverse_std, weight, bias } = channels[index % count];
-        let scale = inverse_std * weight;
-        saved.activation.backward(input, gradient, d_z, |x| (x - mean) * scale + bias);
+        activation_gradient(channels[index % count], saved.activation, input, gradient, d_z);
     });
     // Sums over each channel: of d_z, and of d_z times the normalised input.
     let mut sums = vec![(0.0_f32, 0.0_f32); count];
@@ -258,7 +308,7 @@ fn gradients(saved: &Saved, shape: [usize; 4], gradient: &[f32]) -> [Vec<f32>; 3
         for image in 0..batch {
             let at = (image * count + channel) * plane;
             let (d_z, input) = (&d_input[at..at + plane], &input[at..at + plane]);
-            totals.0 += sum(d_z, |d| d);
+            totals.0 += plain_sum(d_z);
             totals.1 += sum_of_products(d_z, input, mean);
         }
         *sums = (totals.0 as f32, (totals.1 * f64::from(inverse_std)) as f32);
@@ -267,35 +317,34 @@ fn gradients(saved: &Saved, shape: [usize; 4], gradient: &[f32]) -> [Vec<f32>; 3
     let inverse_count = 1.0 / (batch * plane) as f32;
     let planes = d_input.par_chunks_mut(plane).zip(input.par_chunks(plane)).enumerate();
     flex::for_each(input.len(), planes, |(index, (d_z, input))| {
-        let Channel { mean, inverse_std, weight, .. } = channels[index % count];
+        let channel = channels[index % count];
         let (d_bias, d_weight) = sums[index % count];
-        let scale = inverse_std * weight;
-        let (offset, slope) = (d_bias * inverse_count, d_weight * inverse_count * inverse_std);
-        for (d, &x) in d_z.iter_mut().zip(input) {
-            *d = scale * (*d - offset - (x - mean) * slope);
-        }
+        let slope = d_weight * inverse_count * channel.inverse_std;
+        input_gradient(channel, d_bias * inverse_count, slope, input, d_z);
     });
     let d_weight = sums.iter().map(|sums| sums.1).collect();
     let d_bias = sums.iter().map(|sums| sums.0).collect();
     [d_input, d_weight, d_bias]
 }
 
-/// `sum(gradient * (input - mean))`, in the order of [`sum`].
-fn sum_of_products(gradient: &[f32], input: &[f32], mean: f32) -> f64 {
-    let mut total = 0.0_f64;
-    for (gradient, input) in gradient.chunks(1024).zip(input.chunks(1024)) {
-        let mut lanes = [0.0_f32; 16];
-        let (gradients, inputs) = (gradient.chunks_exact(16), input.chunks_exact(16));
-        let rest = gradients.remainder().iter().zip(inputs.remainder());
-        let rest: f32 = rest.map(|(d, x)| d * (x - mean)).sum();
-        for (d, x) in gradients.zip(inputs) {
-            for lane in 0..16 {
-                lanes[lane] += d[lane] * (x[lane] - mean);
+vectorised! {
+    /// `sum(gradient * (input - mean))`, in the order of [`sum`].
+    fn sum_of_products(gradient: &[f32], input: &[f32], mean: f32) -> f64 {
+        let mut total = 0.0_f64;
+        for (gradient, input) in gradient.chunks(1024).zip(input.chunks(1024)) {
+            let mut lanes = [0.0_f32; 16];
+            let (gradients, inputs) = (gradient.chunks_exact(16), input.chunks_exact(16));
+            let rest = gradients.remainder().iter().zip(inputs.remainder());
+            let rest: f32 = rest.map(|(d, x)| d * (x - mean)).sum();
+            for (d, x) in gradients.zip(inputs) {
+                for lane in 0..16 {
+                    lanes[lane] += d[lane] * (x[lane] - mean);
+                }
             }
+            total += f64::from(lanes.iter().sum::<f32>() + rest);
         }
-        total += f64::from(lanes.iter().sum::<f32>() + rest);
+        total
     }
-    total
 }
 
 pub(crate) fn tracked<C: CheckpointStrategy>(

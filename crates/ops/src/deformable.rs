@@ -13,6 +13,7 @@ use burn::tensor::ops::{GridSampleOptions, GridSamplePaddingMode, InterpolateMod
 use rayon::prelude::*;
 
 use crate::flex::{self, Fused};
+use crate::simd::vectorised;
 
 /// Weighted sums of bilinear samples.
 ///
@@ -127,6 +128,7 @@ impl Geometry {
 
     /// The up to four cells around a location, each with its bilinear share and the signs of the
     /// share's slope: `(offset of the cell in the image's value, share, d share / d x, d share / d y)`.
+    #[inline(always)]
     fn corners(&self, point: usize, head: usize, x: f32, y: f32) -> [Option<Corner>; 4] {
         let (first, height, width) = self.points[point];
         let (x, y) = (x * width as f32 - 0.5, y * height as f32 - 0.5);
@@ -163,7 +165,7 @@ struct Corner {
 }
 
 /// `sum += scale * values`, the inner loop of both directions.
-#[inline]
+#[inline(always)]
 fn add_scaled(sum: &mut [f32], scale: f32, values: &[f32]) {
     for (sum, value) in sum.iter_mut().zip(values) {
         *sum += scale * value;
@@ -171,7 +173,7 @@ fn add_scaled(sum: &mut [f32], scale: f32, values: &[f32]) {
 }
 
 /// Inner product in eight lanes, so that it is vectorised and its order of addition fixed.
-#[inline]
+#[inline(always)]
 fn dot(a: &[f32], b: &[f32]) -> f32 {
     let mut lanes = [0.0_f32; 8];
     let (a_chunks, b_chunks) = (a.chunks_exact(8), b.chunks_exact(8));
@@ -182,6 +184,30 @@ fn dot(a: &[f32], b: &[f32]) -> f32 {
         }
     }
     lanes.iter().sum::<f32>() + rest
+}
+
+vectorised! {
+    /// One query: all heads and points.
+    fn attend_query(
+        geometry: &Geometry,
+        value: &[f32],
+        locations: &[f32],
+        weights: &[f32],
+        output: &mut [f32],
+    ) {
+        let (channels, total) = (geometry.channels, geometry.points.len());
+        for head in 0..geometry.heads {
+            let sum = &mut output[head * channels..][..channels];
+            for point in 0..total {
+                let at = head * total + point;
+                let (x, y) = (locations[2 * at], locations[2 * at + 1]);
+                for corner in geometry.corners(point, head, x, y).into_iter().flatten() {
+                    let cell = &value[corner.offset..][..channels];
+                    add_scaled(sum, weights[at] * corner.share, cell);
+                }
+            }
+        }
+    }
 }
 
 fn forward(
@@ -200,50 +226,26 @@ fn forward(
     flex::for_each(elements, items, |(item, output)| {
         let value =
             &value[item / geometry.queries * geometry.value_len()..][..geometry.value_len()];
-        for head in 0..geometry.heads {
-            let sum = &mut output[head * channels..][..channels];
-            for point in 0..total {
-                let at = (item * geometry.heads + head) * total + point;
-                let (x, y) = (locations[2 * at], locations[2 * at + 1]);
-                for corner in geometry.corners(point, head, x, y).into_iter().flatten() {
-                    add_scaled(
-                        sum,
-                        weights[at] * corner.share,
-                        &value[corner.offset..][..channels],
-                    );
-                }
-            }
-        }
+        let count = geometry.heads * total;
+        let locations = &locations[2 * item * count..][..2 * count];
+        attend_query(geometry, value, locations, &weights[item * count..][..count], output);
     });
     output
 }
 
-/// Gradients of value, locations and weights.
-fn backward(
-    geometry: &Geometry,
-    value: &[f32],
-    locations: &[f32],
-    weights: &[f32],
-    gradient: &[f32],
-    batch: usize,
-) -> [Vec<f32>; 3] {
-    let channels = geometry.channels;
-    let total = geometry.points.len();
-    let mut d_value = vec![0.0; batch * geometry.value_len()];
-    let mut d_locations = vec![0.0; locations.len()];
-    let mut d_weights = vec![0.0; weights.len()];
-    let elements = gradient.len() * total;
-    // One item is one image: its queries share cells of the value, so one thread adds them in order.
-    let items = d_value
-        .par_chunks_mut(geometry.value_len())
-        .zip(d_locations.par_chunks_mut(2 * geometry.weights_len()))
-        .zip(d_weights.par_chunks_mut(geometry.weights_len()))
-        .enumerate();
-    flex::for_each(elements, items, |(image, ((d_value, d_locations), d_weights))| {
-        let value = &value[image * geometry.value_len()..][..geometry.value_len()];
-        let gradient = &gradient[image * geometry.output_len()..][..geometry.output_len()];
-        let locations = &locations[2 * image * geometry.weights_len()..];
-        let weights = &weights[image * geometry.weights_len()..];
+vectorised! {
+    /// Gradients of one image.
+    fn image_gradients(
+        geometry: &Geometry,
+        value: &[f32],
+        locations: &[f32],
+        weights: &[f32],
+        gradient: &[f32],
+        d_value: &mut [f32],
+        d_locations: &mut [f32],
+        d_weights: &mut [f32],
+    ) {
+        let (channels, total) = (geometry.channels, geometry.points.len());
         for row in 0..geometry.queries * geometry.heads {
             let gradient = &gradient[row * channels..][..channels];
             for point in 0..total {
@@ -261,6 +263,44 @@ fn backward(
                 }
             }
         }
+    }
+}
+
+/// Gradients of value, locations and weights.
+fn backward(
+    geometry: &Geometry,
+    value: &[f32],
+    locations: &[f32],
+    weights: &[f32],
+    gradient: &[f32],
+    batch: usize,
+) -> [Vec<f32>; 3] {
+    let total = geometry.points.len();
+    let mut d_value = vec![0.0; batch * geometry.value_len()];
+    let mut d_locations = vec![0.0; locations.len()];
+    let mut d_weights = vec![0.0; weights.len()];
+    let elements = gradient.len() * total;
+    // One item is one image: its queries share cells of the value, so one thread adds them in order.
+    let items = d_value
+        .par_chunks_mut(geometry.value_len())
+        .zip(d_locations.par_chunks_mut(2 * geometry.weights_len()))
+        .zip(d_weights.par_chunks_mut(geometry.weights_len()))
+        .enumerate();
+    flex::for_each(elements, items, |(image, ((d_value, d_locations), d_weights))| {
+        let value = &value[image * geometry.value_len()..][..geometry.value_len()];
+        let gradient = &gradient[image * geometry.output_len()..][..geometry.output_len()];
+        let locations = &locations[2 * image * geometry.weights_len()..];
+        let weights = &weights[image * geometry.weights_len()..];
+        image_gradients(
+            geometry,
+            value,
+            locations,
+            weights,
+            gradient,
+            d_value,
+            d_locations,
+            d_weights,
+        );
     });
     [d_value, d_locations, d_weights]
 }

@@ -15,7 +15,7 @@ use burn::tensor::ops::ConvOptions;
 use rayon::prelude::*;
 
 use crate::flex::{self, Fused};
-use crate::simd::{correlate, dot, vectorised};
+use crate::simd::{correlate, dot};
 
 /// Convolution of `[batch, channels, h, w]` with `[channels, 1, k, k]`, one kernel a channel, padded
 /// by `(k - 1) / 2` zeros.
@@ -103,7 +103,6 @@ impl Geometry {
 
     /// Calls `work(first index in the phases, first pixel of the plane, number of pixels)` for every
     /// run of pixels of a row that lie in one phase.
-    #[inline(always)]
     fn runs(&self, mut work: impl FnMut(usize, usize, usize)) {
         let (columns, stride) = (self.columns(), self.stride);
         // Pixels beyond the last output's reach take part in nothing.
@@ -121,7 +120,6 @@ impl Geometry {
     }
 
     /// Splits a plane into its padded phases; `phases` must be zero outside the pixels.
-    #[inline(always)]
     fn split(&self, plane: &[f32], phases: &mut [f32]) {
         self.runs(|at, pixel, count| {
             let to = &mut phases[at..at + count];
@@ -136,7 +134,6 @@ impl Geometry {
     }
 
     /// The pixels of a plane out of its phases.
-    #[inline(always)]
     fn join(&self, phases: &[f32], plane: &mut [f32]) {
         self.runs(|at, pixel, count| {
             let from = &phases[at..at + count];
@@ -174,10 +171,8 @@ fn forward(geometry: &Geometry, input: &[f32], weight: &[f32]) -> Vec<f32> {
                 let (phase, offset) = g.tap(tap);
                 *to = (phase * g.phase() + offset, weight[channel * g.taps() + tap]);
             }
-            vectorised(|| {
-                g.split(input, &mut phases);
-                correlate(&phases, &taps, &mut run);
-            });
+            g.split(input, &mut phases);
+            correlate(&phases, &taps, &mut run);
             let rows = output.chunks_exact_mut(g.output[1]).zip(run.chunks_exact(g.columns()));
             rows.for_each(|(output, run)| output.copy_from_slice(&run[..g.output[1]]));
         }
@@ -222,14 +217,12 @@ fn backward(
             let rows = padded[before..].chunks_exact_mut(g.columns());
             rows.zip(gradient.chunks_exact(g.output[1]))
                 .for_each(|(to, from)| to[..g.output[1]].copy_from_slice(from));
-            vectorised(|| {
-                g.split(input, &mut phases);
-                let run = &padded[before..before + g.run()];
-                for (tap, share) in shares[index * g.taps()..][..g.taps()].iter_mut().enumerate() {
-                    let (phase, offset) = g.tap(tap);
-                    *share = dot(run, &phases[phase * g.phase() + offset..][..run.len()]);
-                }
-            });
+            g.split(input, &mut phases);
+            let run = &padded[before..before + g.run()];
+            for (tap, share) in shares[index * g.taps()..][..g.taps()].iter_mut().enumerate() {
+                let (phase, offset) = g.tap(tap);
+                *share = dot(run, &phases[phase * g.phase() + offset..][..run.len()]);
+            }
             if !want_input {
                 continue;
             }
@@ -241,9 +234,9 @@ fn backward(
                         taps.push((before - offset, weight[channel * g.taps() + tap]));
                     }
                 }
-                vectorised(|| correlate(&padded, &taps, d_phase));
+                correlate(&padded, &taps, d_phase);
             }
-            vectorised(|| g.join(&d_phases, d_input));
+            g.join(&d_phases, d_input);
         }
     });
     let (total, rest) = shares.split_at_mut(weight.len());

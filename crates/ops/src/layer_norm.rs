@@ -10,6 +10,7 @@ use burn::tensor::Tensor;
 use rayon::prelude::*;
 
 use crate::flex::{self, Fused};
+use crate::simd::vectorised;
 
 /// `(input - mean) / sqrt(variance + epsilon) * weight + bias` over the last axis.
 pub fn layer_norm<const D: usize>(
@@ -44,6 +45,7 @@ pub(crate) fn composed<const D: usize>(
 }
 
 /// Mean and inverse deviation of a row.
+#[inline(always)]
 fn moments(row: &[f32], epsilon: f32) -> (f32, f32) {
     let count = row.len() as f32;
     let mean = lanes(row, |x| x) / count;
@@ -52,6 +54,7 @@ fn moments(row: &[f32], epsilon: f32) -> (f32, f32) {
 }
 
 /// Sum in eight lanes: vectorised, and of fixed order.
+#[inline(always)]
 fn lanes(row: &[f32], term: impl Fn(f32) -> f32) -> f32 {
     let mut lanes = [0.0_f32; 8];
     let chunks = row.chunks_exact(8);
@@ -62,6 +65,52 @@ fn lanes(row: &[f32], term: impl Fn(f32) -> f32) -> f32 {
         }
     }
     lanes.iter().sum::<f32>() + rest
+}
+
+vectorised! {
+    fn normalize_row(row: &[f32], weight: &[f32], bias: &[f32], epsilon: f32, output: &mut [f32]) {
+        let (mean, inverse) = moments(row, epsilon);
+        for channel in 0..row.len() {
+            output[channel] = (row[channel] - mean) * inverse * weight[channel] + bias[channel];
+        }
+    }
+}
+
+vectorised! {
+    /// Gradients of input, weight and bias over all rows.
+    fn row_gradients(
+        input: &[f32],
+        weight: &[f32],
+        gradient: &[f32],
+        epsilon: f32,
+        d_input: &mut [f32],
+        d_weight: &mut [f32],
+        d_bias: &mut [f32],
+    ) {
+        let channels = weight.len();
+        // As long as the weights, so that no index needs a check.
+        let (d_weight, d_bias) = (&mut d_weight[..channels], &mut d_bias[..channels]);
+        let count = channels as f32;
+        let pairs = input.chunks_exact(channels).zip(gradient.chunks_exact(channels));
+        for ((row, gradient), d_row) in pairs.zip(d_input.chunks_exact_mut(channels)) {
+            let (mean, inverse) = moments(row, epsilon);
+            for channel in 0..channels {
+                let normal = (row[channel] - mean) * inverse;
+                d_weight[channel] += gradient[channel] * normal;
+                d_bias[channel] += gradient[channel];
+                d_row[channel] = gradient[channel] * weight[channel];
+            }
+            let offset = lanes(d_row, |d| d) / count;
+            let mut products = [0.0_f32; 8];
+            for (index, (d, x)) in d_row.iter().zip(row).enumerate() {
+                products[index % 8] += d * (x - mean);
+            }
+            let slope = products.iter().sum::<f32>() * inverse * inverse / count;
+            for (d, x) in d_row.iter_mut().zip(row) {
+                *d = inverse * (*d - offset - (x - mean) * slope);
+            }
+        }
+    }
 }
 
 /// What the gradient needs of the forward pass.
@@ -86,26 +135,7 @@ impl Backward<Flex, 3> for RowsBackward {
         let gradient = flex::values(&gradient);
         let mut d_input = vec![0.0; input.len()];
         let (mut d_weight, mut d_bias) = (vec![0.0; channels], vec![0.0; channels]);
-        let count = channels as f32;
-        let pairs = input.chunks_exact(channels).zip(gradient.chunks_exact(channels));
-        for ((row, gradient), d_row) in pairs.zip(d_input.chunks_exact_mut(channels)) {
-            let (mean, inverse) = moments(row, epsilon);
-            for channel in 0..channels {
-                let normal = (row[channel] - mean) * inverse;
-                d_weight[channel] += gradient[channel] * normal;
-                d_bias[channel] += gradient[channel];
-                d_row[channel] = gradient[channel] * weight[channel];
-            }
-            let offset = lanes(d_row, |d| d) / count;
-            let mut products = [0.0_f32; 8];
-            for (index, (d, x)) in d_row.iter().zip(row).enumerate() {
-                products[index % 8] += d * (x - mean);
-            }
-            let slope = products.iter().sum::<f32>() * inverse * inverse / count;
-            for (d, x) in d_row.iter_mut().zip(row) {
-                *d = inverse * (*d - offset - (x - mean) * slope);
-            }
-        }
+        row_gradients(input, weight, gradient, epsilon, &mut d_input, &mut d_weight, &mut d_bias);
         let [input_node, weight_node, bias_node] = ops.parents;
         if let Some(node) = input_node {
             grads.register::<Flex>(node.id, flex::tensor(d_input, [rows, channels]));
@@ -131,10 +161,7 @@ pub(crate) fn normalize(
     let mut output = vec![0.0; input.len()];
     let rows = output.par_chunks_mut(shape[1]).zip(input.par_chunks(shape[1]));
     flex::for_each(input.len(), rows, |(output, row)| {
-        let (mean, inverse) = moments(row, epsilon);
-        for channel in 0..row.len() {
-            output[channel] = (row[channel] - mean) * inverse * weight[channel] + bias[channel];
-        }
+        normalize_row(row, weight, bias, epsilon, output);
     });
     flex::tensor(output, shape)
 }

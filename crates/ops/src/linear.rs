@@ -7,10 +7,12 @@ use burn::backend::flex::FlexTensor;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Dispatch, Flex};
 use burn::tensor::Tensor;
+use rayon::prelude::*;
 
-use crate::Activation;
+use crate::activation::{self, Activation};
 use crate::flex::{self, Fused};
 use crate::matrix::{Matrix, multiply_by_rows};
+use crate::simd::vectorised;
 
 /// `activation(input * weight^T + bias)`: `[.., in] -> [.., out]`, the weight `[out, in]`.
 pub fn linear<const D: usize>(
@@ -72,9 +74,24 @@ fn forward(
         return (output, Vec::new());
     }
     let mut activated = vec![0.0; output.len()];
-    activation.map(&output, &mut activated, |x| x);
+    let parts = activated.par_chunks_mut(PART).zip(output.par_chunks(PART));
+    flex::for_each(output.len(), parts, |(to, from)| activation::map(activation, from, to));
     (activated, output)
 }
+
+vectorised! {
+    /// Adds all rows of a matrix to `total`, in their order.
+    fn add_rows(matrix: &[f32], total: &mut [f32]) {
+        for row in matrix.chunks_exact(total.len()) {
+            for (total, value) in total.iter_mut().zip(row) {
+                *total += value;
+            }
+        }
+    }
+}
+
+/// Elements that one thread activates at a time.
+const PART: usize = 1 << 14;
 
 #[derive(Debug)]
 struct LinearBackward;
@@ -90,7 +107,12 @@ impl Backward<Flex, 3> for LinearBackward {
             flex::values(&gradient)
         } else {
             through.resize(before.len(), 0.0);
-            activation.backward(&before, flex::values(&gradient), &mut through, |x| x);
+            let parts = through
+                .par_chunks_mut(PART)
+                .zip(before.par_chunks(PART).zip(flex::values(&gradient).par_chunks(PART)));
+            flex::for_each(before.len(), parts, |(to, (before, gradient))| {
+                activation::map_backward(activation, before, gradient, to);
+            });
             &through
         };
         let [rows, from]: [usize; 2] = input.layout().shape().dims();
@@ -111,11 +133,7 @@ impl Backward<Flex, 3> for LinearBackward {
         }
         if let Some(node) = bias_node {
             let mut d_bias = vec![0.0; to];
-            for row in gradient.chunks_exact(to) {
-                for (total, value) in d_bias.iter_mut().zip(row) {
-                    *total += value;
-                }
-            }
+            add_rows(gradient, &mut d_bias);
             grads.register::<Flex>(node.id, flex::tensor(d_bias, [to]));
         }
     }

@@ -4,6 +4,7 @@ use burn::tensor::{Tensor, TensorData};
 use rayon::prelude::*;
 
 use crate::flex;
+use crate::simd::vectorised;
 
 /// The constants of one AdamW step of one parameter (PyTorch's form, decoupled weight decay).
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -40,28 +41,72 @@ impl AdamW {
         let clip = clip.into_scalar::<f32>();
         let [mut parameter, gradient, mut mean, mut square] =
             [parameter, gradient, mean, square].map(values);
-        let (beta1, beta2, eps) = (self.beta1 as f32, self.beta2 as f32, self.eps as f32);
-        let (new1, new2) = ((1.0 - self.beta1) as f32, (1.0 - self.beta2) as f32);
-        let (keep, rate) = (keep as f32, rate as f32);
-        let root = 1.0 / correction2.sqrt() as f32;
-        const PART: usize = 1 << 14;
+        let factors = Factors {
+            clip,
+            beta1: self.beta1 as f32,
+            beta2: self.beta2 as f32,
+            new1: (1.0 - self.beta1) as f32,
+            new2: (1.0 - self.beta2) as f32,
+            eps: self.eps as f32,
+            keep: keep as f32,
+            rate: rate as f32,
+            root: 1.0 / correction2.sqrt() as f32,
+        };
         let parts = parameter
             .par_chunks_mut(PART)
             .zip(gradient.par_chunks(PART))
             .zip(mean.par_chunks_mut(PART).zip(square.par_chunks_mut(PART)));
         flex::for_each(gradient.len(), parts, |((parameter, gradient), (mean, square))| {
-            let values = parameter.iter_mut().zip(gradient).zip(mean.iter_mut().zip(square));
-            for ((parameter, gradient), (mean, square)) in values {
-                let gradient = gradient * clip;
-                *mean = *mean * beta1 + gradient * new1;
-                *square = *square * beta2 + gradient * gradient * new2;
-                *parameter = *parameter * keep - rate * *mean / (square.sqrt() * root + eps);
-            }
+            update_part(factors, parameter, gradient, mean, square);
         });
         [parameter, mean, square].map(|values| {
             let count = values.len();
             Tensor::from_data(TensorData::new(values, [count]), &device)
         })
+    }
+}
+
+/// Elements that one thread takes at a time.
+const PART: usize = 1 << 14;
+
+/// An [`AdamW`] step in float32.
+#[derive(Clone, Copy)]
+struct Factors {
+    clip: f32,
+    beta1: f32,
+    beta2: f32,
+    new1: f32,
+    new2: f32,
+    eps: f32,
+    keep: f32,
+    rate: f32,
+    root: f32,
+}
+
+vectorised! {
+    fn update_part(
+        factors: Factors,
+        parameter: &mut [f32],
+        gradient: &[f32],
+        mean: &mut [f32],
+        square: &mut [f32],
+    ) {
+        let Factors { clip, beta1, beta2, new1, new2, eps, keep, rate, root } = factors;
+        let values = parameter.iter_mut().zip(gradient).zip(mean.iter_mut().zip(square));
+        for ((parameter, gradient), (mean, square)) in values {
+            let gradient = gradient * clip;
+            *mean = *mean * beta1 + gradient * new1;
+            *square = *square * beta2 + gradient * gradient * new2;
+            *parameter = *parameter * keep - rate * *mean / (square.sqrt() * root + eps);
+        }
+    }
+}
+
+vectorised! {
+    fn blend_part(average: &mut [f32], current: &[f32], old: f32, new: f32) {
+        for (average, current) in average.iter_mut().zip(current) {
+            *average = *average * old + current * new;
+        }
     }
 }
 
@@ -73,9 +118,10 @@ pub fn blend(average: Tensor<1>, current: Tensor<1>, decay: f64) -> Tensor<1> {
     }
     let (mut average, current) = (values(average), values(current));
     let (old, new) = (decay as f32, (1.0 - decay) as f32);
-    for (average, current) in average.iter_mut().zip(&current) {
-        *average = *average * old + current * new;
-    }
+    let parts = average.par_chunks_mut(PART).zip(current.par_chunks(PART));
+    flex::for_each(current.len(), parts, |(average, current)| {
+        blend_part(average, current, old, new);
+    });
     let count = average.len();
     Tensor::from_data(TensorData::new(average, [count]), &device)
 }
