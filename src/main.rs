@@ -7,6 +7,7 @@ use clap::{Parser, Subcommand};
 mod ablation;
 mod coco_eval;
 mod crew;
+mod models;
 mod output;
 mod plan;
 mod progress;
@@ -42,6 +43,7 @@ enum Command {
     Spec(spec::Args),
     CocoEval(coco_eval::Args),
     Verify(verify::Args),
+    Models(models::Args),
 }
 
 fn main() -> ExitCode {
@@ -56,6 +58,7 @@ fn main() -> ExitCode {
         Command::Spec(args) => spec::run(args),
         Command::CocoEval(args) => coco_eval::run(args),
         Command::Verify(args) => verify::run(args),
+        Command::Models(args) => models::run(args),
     };
     result.unwrap_or_else(|error| output::fail(&error))
 }
