@@ -5,8 +5,10 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 mod ablation;
+mod bench;
 mod coco_eval;
 mod crew;
+mod data;
 mod models;
 mod output;
 mod plan;
@@ -18,6 +20,7 @@ mod selection;
 mod spec;
 mod status;
 mod verify;
+mod weights;
 mod why;
 
 /// A laboratory for reproducible ablations of DETR training.
@@ -41,9 +44,12 @@ enum Command {
     Run(run::Args),
     Why(why::Args),
     Spec(spec::Args),
+    Data(data::Args),
     CocoEval(coco_eval::Args),
     Verify(verify::Args),
     Models(models::Args),
+    Weights(weights::Args),
+    Bench(bench::Args),
 }
 
 fn main() -> ExitCode {
@@ -56,9 +62,12 @@ fn main() -> ExitCode {
         Command::Run(args) => run::run(args),
         Command::Why(args) => why::run(args),
         Command::Spec(args) => spec::run(args),
+        Command::Data(args) => data::run(args),
         Command::CocoEval(args) => coco_eval::run(args),
         Command::Verify(args) => verify::run(args),
         Command::Models(args) => models::run(args),
+        Command::Weights(args) => weights::run(args),
+        Command::Bench(args) => bench::run(args),
     };
     result.unwrap_or_else(|error| output::fail(&error))
 }

@@ -146,6 +146,7 @@ mod tests {
             targets: vec![],
             image_ids: vec![step as i64],
             original_sizes: vec![],
+            dropped_boxes: 0,
         }
     }
 

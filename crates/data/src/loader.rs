@@ -126,6 +126,7 @@ fn collate(
         targets: Vec::with_capacity(count),
         image_ids: Vec::with_capacity(count),
         original_sizes: Vec::with_capacity(count),
+        dropped_boxes: 0,
     };
     for (position, sample) in samples.enumerate() {
         let sample = sample?;
@@ -138,6 +139,7 @@ fn collate(
         batch.targets.push(if with_targets { tensor::target(&sample) } else { Target::default() });
         batch.image_ids.push(sample.image_id);
         batch.original_sizes.push(sample.original_size);
+        batch.dropped_boxes += sample.dropped_boxes;
     }
     Ok(batch)
 }

@@ -96,6 +96,7 @@ impl Policy {
         } else {
             Sample::clone(&own)
         };
+        let present = sample.boxes.len();
         if strong {
             sample =
                 Photometric::draw(augment.photometric, &mut draws("photometric")).apply(sample);
@@ -115,7 +116,10 @@ impl Policy {
         if draws("flip").chance(augment.flip) {
             sample = flip(sample);
         }
-        Ok(sanitize(resize(sample, self.input_size, self.input_size)))
+        let mut sample = sanitize(resize(sample, self.input_size, self.input_size));
+        // Only the crop and the sanitizer drop boxes, and nothing adds any.
+        sample.dropped_boxes = present.saturating_sub(sample.boxes.len());
+        Ok(sample)
     }
 
     /// Mixup and multi-scale on a collated batch.

@@ -38,7 +38,14 @@ impl Dataset for White {
     fn sample(&self, _: usize) -> Result<Arc<Sample>, DataError> {
         let image = Image { width: 64, height: 64, pixels: vec![200; 64 * 64 * 3] };
         let boxes = vec![[8.0, 8.0, 56.0, 56.0]];
-        Ok(Arc::new(Sample { image, boxes, labels: vec![0], image_id: 9, original_size: [64, 64] }))
+        Ok(Arc::new(Sample {
+            image,
+            boxes,
+            labels: vec![0],
+            image_id: 9,
+            original_size: [64, 64],
+            dropped_boxes: 0,
+        }))
     }
     fn truth(&self, index: usize) -> Result<Truth, DataError> {
         Err(DataError::Index { index, len: 0 })
@@ -106,6 +113,7 @@ fn mixup_and_multi_scale_follow_the_epochs() {
                 targets: vec![target(0), target(1)],
                 image_ids: vec![0, 1],
                 original_sizes: vec![[64, 64]; 2],
+                dropped_boxes: 0,
             };
             let out = policy.batch(batch, epoch, step);
             assert_eq!(out.images.len(), 2 * 3 * out.size * out.size);
@@ -198,4 +206,24 @@ proptest! {
             prop_assert!(rect.iter().all(|edge| (0.0..=64.0).contains(edge)));
         }
     }
+}
+
+#[test]
+fn every_box_is_either_in_the_batch_or_counted_as_dropped() {
+    let mut config = config();
+    config.augment = Augment { iou_crop: 1.0, mosaic: 0.0, ..config.augment };
+    let dataset = train(&config);
+    let policy = Policy::new(&config, 3).unwrap();
+    let mut dropped = 0;
+    for index in 0..dataset.len() {
+        let before = dataset.sample(index).unwrap().boxes.len();
+        let sample = policy.sample(&*dataset, 4, index).unwrap();
+        assert_eq!(sample.boxes.len() + sample.dropped_boxes, before);
+        dropped += sample.dropped_boxes;
+    }
+    assert!(dropped > 0, "no crop lost a box");
+
+    let loader = crate::loader::TrainLoader::new(dataset, &config, 3, 0).unwrap();
+    let batches = loader.batches(4, 0).map(|batch| batch.unwrap().dropped_boxes);
+    assert_eq!(batches.sum::<usize>(), dropped);
 }

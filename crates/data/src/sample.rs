@@ -37,6 +37,8 @@ pub struct Sample {
     pub image_id: i64,
     /// Width and height of the source image before any transform.
     pub original_size: [u32; 2],
+    /// Boxes that a transform lost: outside a crop, out of the image, or too thin.
+    pub dropped_boxes: usize,
 }
 
 /// The objects of one image of a batch.
@@ -58,4 +60,6 @@ pub struct Batch {
     pub image_ids: Vec<i64>,
     /// Width and height of each source image, for the way back to its pixels.
     pub original_sizes: Vec<[u32; 2]>,
+    /// Boxes that the images' transforms lost.
+    pub dropped_boxes: usize,
 }

@@ -6,6 +6,7 @@
 //! machine: the same ledger gives the same bytes.
 
 mod axis;
+mod bars;
 mod canvas;
 mod csv;
 mod curve;
@@ -23,6 +24,7 @@ mod samples;
 mod study;
 mod terminal;
 
+pub use bars::{BarPanel, BarRow, bars, write_figure};
 pub use error::Error;
 pub use files::{Difference, Document, check, write};
 pub use frame::Cell;

@@ -78,7 +78,7 @@ fn inspect(image: &IndexImage) -> Inspected {
             return Inspected { hash: None, findings };
         }
     };
-    let hash = Some(*blake3::hash(&bytes).as_bytes());
+    let hash = Some(crate::content_hash(&bytes));
     let picture = match decode::decode(&bytes) {
         Ok(picture) => picture,
         Err(error) => {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::findings::Kind;
-use super::index::{Category, Index, IndexImage, Object};
+use super::index::{Category, Index, Object};
 use super::loose::{Loose, parse};
 use super::paths::{self, file_name, file_stem};
 use super::{Format, SplitFiles};

@@ -128,6 +128,7 @@ impl SyntheticScenes {
             labels: scene.objects.iter().map(|object| object.class).collect(),
             image_id,
             original_size: size,
+            dropped_boxes: 0,
         };
         Ok(Drawn { sample: Arc::new(sample), truth })
     }

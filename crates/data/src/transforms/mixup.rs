@@ -56,6 +56,7 @@ mod tests {
                 .collect(),
             image_ids: (0..i64::from(count)).collect(),
             original_sizes: vec![[1, 1]; images.len()],
+            dropped_boxes: 0,
         }
     }
 

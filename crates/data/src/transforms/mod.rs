@@ -29,6 +29,7 @@ pub(crate) mod tests_support {
             labels: vec![],
             image_id: 1,
             original_size: [width as u32, height as u32],
+            dropped_boxes: 0,
         }
     }
 }

@@ -23,6 +23,7 @@ pub fn merge(tiles: [&Sample; 4], tile: usize) -> Sample {
         labels: Vec::new(),
         image_id: tiles[0].image_id,
         original_size: tiles[0].original_size,
+        dropped_boxes: 0,
     };
     for (cell, tile) in tiles.iter().enumerate() {
         let (left, top) = (cell % 2 * cell_width, cell / 2 * cell_height);

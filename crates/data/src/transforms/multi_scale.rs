@@ -68,6 +68,7 @@ mod tests {
             targets: vec![Target::default()],
             image_ids: vec![0],
             original_sizes: vec![[2, 2]],
+            dropped_boxes: 0,
         };
         let out = resize_batch(batch, 3);
         assert_eq!(out.images[..9], [0.0, 0.0, 1.0, 0.0, 0.0, 1.0, 2.0, 2.0, 3.0]);
