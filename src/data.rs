@@ -101,8 +101,9 @@ fn progress(what: &'static str, images: usize) -> ProgressBar {
     if !std::io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }
-    let style = ProgressStyle::with_template("{bar:30.cyan/dim} {msg} {human_pos}/{human_len}, {eta} left")
-        .unwrap_or_else(|_| ProgressStyle::default_bar());
+    let style =
+        ProgressStyle::with_template("{bar:30.cyan/dim} {msg} {human_pos}/{human_len}, {eta} left")
+            .unwrap_or_else(|_| ProgressStyle::default_bar());
     ProgressBar::new(images as u64).with_style(style).with_message(what)
 }
 
@@ -179,12 +180,16 @@ fn check_text(folder: &Path, reading: &Reading, report: &Report) -> String {
         table.add_row(row);
     }
     text.push_str(&lines(&table));
-    let of = |level, name| count(report.kinds_of(level), name);
+    let of = |level| match report.kinds_of(level) {
+        0 => format!("no {level}"),
+        1 => format!("1 kind of {level}"),
+        kinds => format!("{kinds} kinds of {level}"),
+    };
+    let verdict = if report.passed() { "takes" } else { "refuses" };
     text.push_str(&format!(
-        "{} and {}: {}\n",
-        of(Level::Error, "kind of error").replace("kind of errors", "kinds of error"),
-        of(Level::Warning, "kind of warning").replace("kind of warnings", "kinds of warning"),
-        if report.passed() { "training takes this data" } else { "training refuses this data" },
+        "{} and {}: training {verdict} this data\n",
+        of(Level::Error),
+        of(Level::Warning),
     ));
     text
 }
@@ -261,16 +266,12 @@ fn manifest(split: &Index, deep: bool, bar: &ProgressBar) -> anyhow::Result<Stri
         return Ok(split.manifest(None));
     }
     let before = bar.position();
-    let hashes = map_in_order(
-        &split.images,
-        threads(),
-        &|done| bar.set_position(before + done),
-        |image| {
+    let hashes =
+        map_in_order(&split.images, threads(), &|done| bar.set_position(before + done), |image| {
             let Some(path) = &image.path else { return Ok([0; 32]) };
             let bytes = decode::read_bytes(path).with_context(|| path.display().to_string())?;
             Ok(deim_data::content_hash(&bytes))
-        },
-    );
+        });
     let hashes = hashes.into_iter().collect::<anyhow::Result<Vec<[u8; 32]>>>()?;
     Ok(split.manifest(Some(&hashes)))
 }
@@ -322,8 +323,10 @@ fn stats_text(stats: &[Stats]) -> String {
 
 /// The classes of all splits together, in ascending order of id.
 fn class_names(stats: &[Stats]) -> Vec<(i64, String)> {
-    let mut names: Vec<(i64, String)> =
-        stats.iter().flat_map(|s| s.classes.iter().map(|class| (class.id, class.name.clone()))).collect();
+    let mut names: Vec<(i64, String)> = stats
+        .iter()
+        .flat_map(|s| s.classes.iter().map(|class| (class.id, class.name.clone())))
+        .collect();
     names.sort();
     names.dedup();
     names
@@ -354,11 +357,17 @@ fn figure(folder: &Path, stats: &[Stats]) -> anyhow::Result<String> {
         let label = if first == end { end.to_string() } else { format!("{first} to {end}") };
         let range = first..end + 1;
         per_image.push(row(label, &|s| {
-            s.images_by_boxes.iter().enumerate().filter(|(n, _)| range.contains(n)).map(|(_, c)| c).sum()
+            s.images_by_boxes
+                .iter()
+                .enumerate()
+                .filter(|(n, _)| range.contains(n))
+                .map(|(_, c)| c)
+                .sum()
         }));
         first = end + 1;
     }
-    let areas = AREAS.iter().enumerate().map(|(at, (name, _))| row((*name).into(), &|s| s.areas[at]));
+    let areas =
+        AREAS.iter().enumerate().map(|(at, (name, _))| row((*name).into(), &|s| s.areas[at]));
     let boxes = |s: &Stats, id: i64| s.classes.iter().filter(|c| c.id == id).map(|c| c.boxes).sum();
     let mut classes: Vec<(usize, BarRow)> = class_names(stats)
         .into_iter()
@@ -372,7 +381,10 @@ fn figure(folder: &Path, stats: &[Stats]) -> anyhow::Result<String> {
     let mut classes: Vec<BarRow> = classes.into_iter().map(|(_, row)| row).collect();
     if !rest.is_empty() {
         classes.push(BarRow {
-            label: format!("{} more", count(rest.len(), "class")),
+            label: match rest.len() {
+                1 => "1 more class".into(),
+                more => format!("{more} more classes"),
+            },
             counts: (0..stats.len())
                 .map(|at| rest.iter().map(|(_, row)| row.counts[at]).sum())
                 .collect(),
@@ -381,7 +393,10 @@ fn figure(folder: &Path, stats: &[Stats]) -> anyhow::Result<String> {
     let panel = |title: &str, rows| BarPanel { title: title.into(), rows };
     let panels = [
         panel("images by number of boxes", per_image),
-        panel("boxes by annotated area (COCO: small < 32 x 32, large from 96 x 96 pixels)", areas.collect()),
+        panel(
+            "boxes by annotated area (COCO: small < 32 x 32, large from 96 x 96 pixels)",
+            areas.collect(),
+        ),
         panel("boxes by class", classes),
     ];
     let name = folder.file_name().unwrap_or(folder.as_os_str()).to_string_lossy();

@@ -68,6 +68,7 @@ impl Format {
         }
     }
 
+    /// The splits below `root` that look like this format.
     fn find(self, root: &Path) -> Vec<SplitFiles> {
         match self {
             Self::Coco => coco::find(root),
@@ -176,6 +177,10 @@ pub fn read(root: &Path, options: &Options) -> Result<Reading, ReadError> {
         return Err(ReadError::NotADataSet { root: root.to_owned(), looked_for });
     }
     let (format, mut splits) = found.remove(0);
+    let order = |split: &SplitFiles| {
+        ["train", "val", "test"].iter().position(|p| phase(&split.split) == Some(p)).unwrap_or(3)
+    };
+    splits.sort_by_key(order);
     if let Some(images) = &options.images {
         splits.iter_mut().for_each(|split| split.images = vec![images.clone()]);
     }
