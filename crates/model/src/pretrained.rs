@@ -48,10 +48,10 @@ pub struct Report {
     /// The part that was read: `ema`, `model`.
     pub part: String,
     pub loaded: Vec<String>,
-    /// In the model, not in the file: they stay as they were.
-    pub missing: Vec<String>,
-    /// In the file, not in the model.
-    pub unexpected: Vec<String>,
+    /// In the model, not in the file, with their shapes: they stay as they were.
+    pub missing: BTreeMap<String, Vec<usize>>,
+    /// In the file, not in the model, with their shapes.
+    pub unexpected: BTreeMap<String, Vec<usize>>,
     /// In both, in other shapes: they stay as they were.
     pub mismatched: Vec<Mismatch>,
     /// Counters and constants of the file; the model has its own.
@@ -74,7 +74,7 @@ impl Report {
     /// Whether everything fits but the heads of another set of classes.
     pub fn fits_but_for_classes(&self) -> bool {
         let other = |name: &&String| !official::is_class_head(name);
-        !self.missing.iter().chain(&self.unexpected).any(|name| other(&name))
+        !self.missing.keys().chain(self.unexpected.keys()).any(|name| other(&name))
             && !self.mismatched.iter().any(|mismatch| other(&&mismatch.name))
             && self.contradictions.is_empty()
     }
@@ -114,7 +114,7 @@ pub fn load_pretrained<M: Module>(
         let first = |name: Option<&String>| name.cloned().unwrap_or_else(|| "none".to_owned());
         return Err(PretrainedError::NothingFits {
             file: file.path.display().to_string(),
-            expected: first(report.missing.first()),
+            expected: first(report.missing.keys().next()),
             found: first(entries.keys().next()),
         });
     }
@@ -157,17 +157,26 @@ pub fn compare(
             if let Some(known) = known {
                 let (ours, theirs) = (known.f64s(), file.read(entry)?.f64s());
                 if ours != theirs {
-                    let text = |values: &[f64]| format!("{values:?}");
-                    report.contradictions.push((name.clone(), text(&ours), text(&theirs)));
+                    report.contradictions.push((name.clone(), listed(&ours), listed(&theirs)));
                 }
             }
         } else {
-            report.unexpected.push(name.clone());
+            report.unexpected.insert(name.clone(), entry.shape.clone());
         }
     }
-    let missing = expected.keys().filter(|name| wanted(name) && !entries.contains_key(*name));
-    report.missing = missing.cloned().collect();
+    let missing = expected.iter().filter(|(name, _)| wanted(name) && !entries.contains_key(*name));
+    report.missing = missing.map(|(name, shape)| (name.clone(), shape.clone())).collect();
     Ok(report)
+}
+
+/// Numbers as text, what repeats once: `3 x 0.3333, 6 x 0.1667`.
+fn listed(values: &[f64]) -> String {
+    let runs = values.chunk_by(|a, b| a == b).map(|run| match run {
+        [one] => format!("{one:.4}"),
+        [first, ..] => format!("{} x {first:.4}", run.len()),
+        [] => String::new(),
+    });
+    runs.collect::<Vec<String>>().join(", ")
 }
 
 /// The chosen weights of a file as a file of their own holds them: a backbone's without `backbone.`.
@@ -330,7 +339,11 @@ mod tests {
             Choice::Best,
         )
         .unwrap();
+        let name = "decoder.decoder.layers.0.cross_attn.num_points_scale".to_owned();
+        let [ours, theirs] =
+            ["12 x 0.2500", "3 x 0.3333, 6 x 0.1667, 3 x 0.3333"].map(str::to_owned);
         assert_eq!(report.contradictions.len(), 2, "{report:?}");
+        assert_eq!(report.contradictions[0], (name, ours, theirs));
         assert!(!report.fits_but_for_classes());
     }
 
@@ -343,8 +356,8 @@ mod tests {
         let (_, report) =
             load_pretrained(detector(&config, 3, 2), &config, &file(&tensors), Choice::Best)
                 .unwrap();
-        assert_eq!(report.missing, ["encoder.input_proj.0.conv.weight"]);
-        assert_eq!(report.unexpected, ["encoder.other.weight"]);
+        assert!(report.missing.keys().eq(["encoder.input_proj.0.conv.weight"]));
+        assert!(report.unexpected.keys().eq(["encoder.other.weight"]));
         let strange = BTreeMap::from([("a.b".to_owned(), Tensor::from_f32s(&[1], &[0.0]))]);
         let told = |choice| {
             load_pretrained(detector(&config, 3, 2), &config, &file(&strange), choice)

@@ -13,6 +13,8 @@ pub struct Stored {
     pub start: u64,
     pub length: u64,
     pub checksum: u32,
+    /// Compressed or encrypted: not written by `torch.save`, except within programs.
+    packed: bool,
 }
 
 /// The entries of an archive by their names, without the folder around all of them.
@@ -57,6 +59,11 @@ impl Archive {
         let Some(stored) = self.entries.get(name) else {
             return broken(format!("the archive has no `{name}`"));
         };
+        if stored.packed {
+            return unsupported(format!(
+                "the entry `{name}` is compressed or encrypted; torch.save writes neither"
+            ));
+        }
         let bytes = source.read(stored.start, stored.length)?;
         if crc32(&bytes) != stored.checksum {
             return broken(format!(
@@ -137,21 +144,18 @@ fn entry(source: &Source, directory: &[u8], at: usize) -> Result<(String, Stored
             }
         }
     }
-    if flags & 1 != 0 || method != 0 || packed != length {
-        return unsupported(format!(
-            "the entry `{name}` is compressed or encrypted; torch.save writes neither"
-        ));
-    }
+    let packed =
+        if flags & 1 != 0 || method != 0 || packed != length { Some(packed) } else { None };
     let local = source.read(header, 30)?;
     if number(&local, 0, 4)? != LOCAL_HEADER || number(&local, 26, 2)? != name_length {
         return broken(format!("the entry `{name}` is not where the directory says"));
     }
     let skip = 30 + name_length + number(&local, 28, 2)?;
     let start = header.checked_add(skip);
-    let end = start.and_then(|start| start.checked_add(length));
+    let end = start.and_then(|start| start.checked_add(packed.unwrap_or(length)));
     match (start, end) {
         (Some(start), Some(end)) if end <= source.length() => {
-            Ok((name, Stored { start, length, checksum }, next))
+            Ok((name, Stored { start, length, checksum, packed: packed.is_some() }, next))
         }
         _ => broken(format!("the entry `{name}` reaches beyond the end of the file")),
     }

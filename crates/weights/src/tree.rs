@@ -1,7 +1,5 @@
 //! State dicts as trees that fit a screen: what repeats is shown once.
 
-use std::collections::BTreeMap;
-
 use crate::tensor::Dtype;
 
 /// A tensor's description.
@@ -102,9 +100,7 @@ impl Module {
             match merged.iter_mut().find(|(_, known)| known.alike(&child)) {
                 Some((known_names, known)) => {
                     known_names.extend(names);
-                    let (ours, theirs) = (known.totals(), child.totals());
                     known.widen(&child);
-                    known.merged = Some((ours.0 + theirs.0, ours.1 + theirs.1));
                 }
                 None => merged.push((names, child)),
             }
@@ -127,7 +123,10 @@ impl Module {
             && self.children.iter().zip(&other.children).all(child)
     }
 
+    /// Takes another module of the same names in.
     fn widen(&mut self, other: &Self) {
+        let (ours, theirs) = (self.totals(), other.totals());
+        self.merged = Some((ours.0 + theirs.0, ours.1.saturating_add(theirs.1)));
         for ((_, ours), (_, theirs)) in self.leaves.iter_mut().zip(&other.leaves) {
             ours.widen(theirs);
         }
@@ -137,7 +136,7 @@ impl Module {
     }
 
     fn draw(&self, indent: &str, lines: &mut Vec<String>) {
-        for line in self.own() {
+        if let Some(line) = self.own() {
             lines.push(format!("{indent}{line}"));
         }
         for (names, child) in &self.children {
@@ -149,44 +148,72 @@ impl Module {
                 shown = only;
             }
             let (tensors, numbers) = child.totals();
-            let own = shown.own();
-            if let ([line], []) = (&own[..], &shown.children[..]) {
-                lines.push(format!("{indent}{label}: {line}"));
-                continue;
+            match shown.flat() {
+                Some(line) if indent.len() + label.len() + line.len() <= WIDTH => {
+                    lines.push(format!("{indent}{label}: {line}"));
+                }
+                _ => {
+                    lines.push(format!(
+                        "{indent}{label}  ({tensors} tensors, {})",
+                        grouped(numbers)
+                    ));
+                    shown.draw(&format!("{indent}  "), lines);
+                }
             }
-            lines.push(format!("{indent}{label}  ({tensors} tensors, {})", grouped(numbers)));
-            shown.draw(&format!("{indent}  "), lines);
         }
     }
 
-    /// The module's own tensors, one line for each kind of number they hold.
-    fn own(&self) -> Vec<String> {
-        let mut kinds: BTreeMap<Dtype, Vec<(&str, String)>> = BTreeMap::new();
-        for (name, sizes) in &self.leaves {
-            kinds.entry(sizes.dtype).or_default().push((name, sizes.text()));
-        }
-        let line = |(dtype, leaves): (&Dtype, &Vec<(&str, String)>)| {
-            let mut groups: Vec<(Vec<&str>, &str)> = Vec::new();
-            for (name, sizes) in leaves {
-                match groups.last_mut() {
-                    Some((names, known)) if known == sizes => names.push(name),
-                    _ => groups.push((vec![name], sizes)),
-                }
-            }
-            let groups: Vec<String> = groups
-                .iter()
-                .map(|(names, sizes)| format!("{} {sizes}", names.join(", ")))
-                .collect();
-            let kind = if *dtype == Dtype::F32 { "" } else { dtype.name() };
-            format!("{} {kind}", groups.join("; ")).trim_end().to_owned()
+    /// A module on one line, if it holds no more than simple modules.
+    fn flat(&self) -> Option<String> {
+        let simple = |(names, child): &(Vec<String>, Self)| {
+            let own = child.own().filter(|_| child.children.is_empty());
+            own.map(|own| format!("{} {own}", set(names)))
         };
-        let lines: Vec<String> = kinds.iter().map(line).collect();
-        match lines.is_empty() {
-            true => Vec::new(),
-            false => vec![lines.join("; ")],
+        let children: Option<Vec<String>> = self.children.iter().map(simple).collect();
+        let parts: Vec<String> = self.own().into_iter().chain(children?).collect();
+        Some(parts.join(" | "))
+    }
+
+    /// The module's own tensors; none without any.
+    fn own(&self) -> Option<String> {
+        let mut leaves: Vec<(&str, &Sizes)> =
+            self.leaves.iter().map(|(name, sizes)| (name.as_str(), sizes)).collect();
+        let mut groups: Vec<(String, String)> = Vec::new();
+        if let Some(channels) = self.batch_norm() {
+            groups.push(("batch norm".to_owned(), channels));
+            leaves.retain(|(name, _)| !BATCH_NORM.contains(name));
         }
+        leaves.sort_by_key(|&(name, sizes)| (sizes.dtype != Dtype::F32, sizes.dtype, name));
+        for (name, sizes) in leaves {
+            let kind = if sizes.dtype == Dtype::F32 { "" } else { sizes.dtype.name() };
+            let text = format!("{} {kind}", sizes.text()).trim_end().to_owned();
+            match groups.last_mut() {
+                Some((names, known)) if *known == text => *names = format!("{names}, {name}"),
+                _ => groups.push((name.to_owned(), text)),
+            }
+        }
+        let groups: Vec<String> =
+            groups.iter().map(|(names, sizes)| format!("{names} {sizes}")).collect();
+        (!groups.is_empty()).then(|| groups.join("; "))
+    }
+
+    /// The channels of a batch norm, if this is one: four vectors, and maybe a counter.
+    fn batch_norm(&self) -> Option<String> {
+        let sizes = |wanted: &str| {
+            self.leaves.iter().find(|(name, _)| name == wanted).map(|(_, sizes)| sizes)
+        };
+        let first = sizes(BATCH_NORM[0]).filter(|sizes| sizes.dtype == Dtype::F32)?;
+        let vectors = BATCH_NORM[..4].iter().all(|name| sizes(name) == Some(first));
+        vectors.then(|| first.text())
     }
 }
+
+/// What a batch norm holds.
+const BATCH_NORM: [&str; 5] =
+    ["weight", "bias", "running_mean", "running_var", "num_batches_tracked"];
+
+/// Columns of a line, not counting what is before the tree.
+const WIDTH: usize = 110;
 
 /// Merged names: numbers as ranges, others as a list.
 fn set(names: &[String]) -> String {
@@ -228,4 +255,60 @@ pub fn grouped(count: u64) -> String {
         text.push(digit);
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn leaf(dtype: Dtype, shape: &[usize]) -> Leaf {
+        Leaf { dtype, shape: shape.to_vec() }
+    }
+
+    #[test]
+    fn what_repeats_is_one_branch_and_nothing_is_lost() {
+        let mut leaves = Vec::new();
+        let names: Vec<String> = (0..12).map(|index| format!("stages.{index}")).collect();
+        let others = ["weight", "bias", "running_mean", "running_var"];
+        let mut all = Vec::new();
+        for (index, name) in names.iter().enumerate() {
+            let channels = 8 << (index / 6);
+            all.push((format!("{name}.conv.weight"), leaf(Dtype::F32, &[channels, 3, 3, 3])));
+            for other in others {
+                all.push((format!("{name}.bn.{other}"), leaf(Dtype::F32, &[channels])));
+            }
+            all.push((format!("{name}.bn.num_batches_tracked"), leaf(Dtype::I64, &[])));
+        }
+        // One that is not like the others.
+        all.push(("stages.12.conv.weight".into(), leaf(Dtype::F16, &[1, 1, 1, 1])));
+        all.push(("scale".into(), leaf(Dtype::F32, &[1])));
+        // What is inside of merged modules counts for all of them.
+        for index in 0..3 {
+            for inner in ["a.x.weight", "a.y.z.weight", "b.w.weight"] {
+                all.push((format!("layers.{index}.{inner}"), leaf(Dtype::F32, &[2])));
+            }
+        }
+        leaves.extend(all.iter().map(|(name, leaf)| (name.as_str(), leaf.clone())));
+        assert_eq!(
+            tree(leaves),
+            [
+                "scale [1]",
+                "layers.{0..2}  (9 tensors, 18)",
+                "  a  (6 tensors, 12)",
+                "    x: weight [2]",
+                "    y.z: weight [2]",
+                "  b.w: weight [2]",
+                "stages  (73 tensors, 4,477)",
+                "  {0..11}: bn batch norm [8..16] | conv weight [8..16, 3, 3, 3]",
+                "  12.conv: weight [1, 1, 1, 1] float16",
+            ]
+        );
+    }
+
+    #[test]
+    fn numbers_are_readable() {
+        assert_eq!(["0", "999", "1,000", "1,234,567"], [0, 999, 1000, 1_234_567].map(grouped));
+        let names = ["0", "1", "3", "4", "5"].map(str::to_owned);
+        assert_eq!(set(&names), "{0..1, 3..5}");
+    }
 }

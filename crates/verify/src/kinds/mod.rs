@@ -1,5 +1,6 @@
 //! The kinds of case that can be verified, one file each.
 
+mod checkpoint;
 mod coco_eval;
 mod criterion;
 mod denoising;
@@ -8,6 +9,7 @@ mod ema;
 mod loss;
 mod loss_grid;
 mod matcher;
+mod micro;
 mod schedule;
 mod simota;
 mod stage_events;
@@ -26,6 +28,7 @@ type Verify = fn(&Case, &Device, &mut Check) -> Result<(), CaseError>;
 /// How a kind is verified, and whether its arrays are in `tensors.safetensors`.
 fn lookup(kind: &str) -> Option<(Verify, bool)> {
     let entry: (Verify, bool) = match kind {
+        "checkpoint" => (checkpoint::verify, false),
         "coco_eval" => (coco_eval::verify, true),
         "criterion" => (criterion::verify, true),
         "denoising" => (denoising::verify, true),
