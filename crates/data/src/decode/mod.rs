@@ -188,5 +188,9 @@ pub fn file_type(bytes: &[u8]) -> Result<FileType, PictureError> {
 
 /// A grey channel as RGB.
 fn repeat(grey: &[u8]) -> Vec<u8> {
-    grey.iter().flat_map(|value| [*value; 3]).collect()
+    let mut rgb = vec![0; grey.len() * 3];
+    for (pixel, value) in rgb.chunks_exact_mut(3).zip(grey) {
+        pixel.fill(*value);
+    }
+    rgb
 }

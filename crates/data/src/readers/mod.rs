@@ -254,7 +254,7 @@ fn add_image(
                 image.path = Some(path);
                 image.bytes = bytes;
             }
-            None => index.findings.add(Kind::MissingImage, || path.display().to_string()),
+            None => index.findings.add(Kind::MissingImage, || image.name.clone()),
         }
     }
     index.images.push(image);
