@@ -140,10 +140,10 @@ fn head(folder: &Path, reading: &Reading) -> String {
     };
     for split in &reading.splits {
         text.push_str(&format!(
-            "{}: {} of {} classes in {}; {}, images in {}\n",
+            "{}: {} of {} in {}; {}, images in {}\n",
             split.split,
             count(split.objects(), "object"),
-            split.categories.len(),
+            count(split.categories.len(), "class"),
             count(split.images.len(), "image"),
             shown(&split.annotations),
             shown(&split.images_dir),

@@ -162,7 +162,7 @@ pub fn coco(root: &Path) {
     ]);
     let train = json!({"images": images, "annotations": annotations, "categories": categories});
     // Python writes this.
-    let train = train.to_string().replace("1e300,0,", "NaN,0,");
+    let train = train.to_string().replace("\"NaN\"", "NaN");
     write(root, "annotations/instances_train.json", train);
     let val = json!({
         "images": [{"id": 1, "file_name": "grey.jpg", "width": 40, "height": 30}],

@@ -55,9 +55,13 @@ pub fn check(splits: &[Index], threads: usize, progress: &(dyn Fn(u64) + Sync)) 
     }
     equal_files(splits, &images, &inspected, &mut findings);
     unlisted_files(splits, &mut findings);
-    for (split, findings) in splits.iter().zip(&mut findings).skip(1) {
-        if !split.same_categories(&splits[0]) {
-            findings.add(Kind::SplitCategories, || category_difference(&splits[0], split));
+    let mut whole = splits
+        .iter()
+        .zip(&mut findings)
+        .filter(|(split, _)| split.findings.count(Kind::BrokenFile) == 0);
+    if let Some((first, _)) = whole.next() {
+        for (split, findings) in whole.filter(|(split, _)| !split.same_categories(first)) {
+            findings.add(Kind::SplitCategories, || category_difference(first, split));
         }
     }
     let kinds: BTreeSet<Kind> =

@@ -29,7 +29,7 @@ impl fmt::Display for Level {
 
 /// Every kind of finding, in the order of tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(rename_all = "snake_case")]
 pub enum Kind {
     BrokenFile,
     NoImages,
@@ -87,6 +87,19 @@ impl Kind {
         } else {
             Level::Note
         }
+    }
+
+    /// The name in records and JSON: `box_outside`.
+    pub fn key(self) -> String {
+        let words = format!("{self:?}");
+        let mut key = String::new();
+        for (at, c) in words.char_indices() {
+            if at > 0 && c.is_ascii_uppercase() {
+                key.push('_');
+            }
+            key.push(c.to_ascii_lowercase());
+        }
+        key
     }
 
     /// What was found, and what training does about it.
@@ -235,6 +248,14 @@ mod tests {
         assert_eq!(Kind::DamagedImage.level(), Level::Warning);
         assert_eq!(Kind::SamePicture.level(), Level::Warning);
         assert_eq!(Kind::Crowd.level(), Level::Note);
+    }
+
+    #[test]
+    fn a_kind_has_one_name_in_records_and_in_json() {
+        for kind in [Kind::Grey16, Kind::BoxOutside, Kind::Cmyk] {
+            assert_eq!(serde_json::to_value(kind).unwrap(), kind.key());
+        }
+        assert_eq!(Kind::BoxOutside.key(), "box_outside");
     }
 
     #[test]

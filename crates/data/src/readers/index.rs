@@ -256,9 +256,13 @@ impl Index {
     }
 }
 
-/// `[10, 20, 30.5, 40]`
+/// `[10, 20, 30.5, 1e300]`
 pub(crate) fn show_box(bbox: [f64; 4]) -> String {
-    format!("[{}, {}, {}, {}]", bbox[0], bbox[1], bbox[2], bbox[3])
+    let number = |value: f64| match value.abs() {
+        0.0 | 1e-6..1e9 => value.to_string(),
+        _ => format!("{value:e}"),
+    };
+    format!("[{}]", bbox.map(number).join(", "))
 }
 
 #[cfg(test)]

@@ -1,10 +1,11 @@
 //! A split of image files as training and evaluation see it.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::error::ReadError;
-use super::findings::Level;
+use super::findings::Kind;
 use super::index::{Index, IndexImage};
 use crate::dataset::{Dataset, Splits, Truth};
 use crate::decode::{self, PictureError};
@@ -18,6 +19,8 @@ pub struct RealDataset {
     classes: Vec<String>,
     category_ids: Vec<i64>,
     manifest: String,
+    /// The images in which decoding found something.
+    seen: Mutex<BTreeMap<Kind, BTreeSet<usize>>>,
 }
 
 impl RealDataset {
@@ -31,11 +34,24 @@ impl RealDataset {
                 example: found.examples.first().cloned().unwrap_or_default(),
             });
         }
-        debug_assert!(index.findings.iter().all(|(kind, _)| kind.level() != Level::Error));
         let classes = index.categories.iter().map(|category| category.name.clone()).collect();
         let category_ids = index.categories.iter().map(|category| category.id).collect();
         let manifest = index.manifest(None);
-        Ok(Self { index, classes, category_ids, manifest })
+        Ok(Self { index, classes, category_ids, manifest, seen: Mutex::default() })
+    }
+
+    /// What training leaves out or changes, for the run's record: in the annotations, and in the
+    /// images decoded so far.
+    pub fn notes(&self) -> BTreeMap<String, u64> {
+        let annotations = self.index.findings.iter().map(|(kind, found)| (kind, found.count));
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let images = seen.iter().map(|(kind, images)| (*kind, images.len() as u64));
+        annotations.chain(images).map(|(kind, count)| (kind.key(), count)).collect()
+    }
+
+    fn saw(&self, kind: Kind, index: usize) {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.entry(kind).or_default().insert(index);
     }
 
     /// The annotations, with everything that was found in them.
@@ -65,6 +81,12 @@ impl Dataset for RealDataset {
         {
             let path = path.to_owned();
             return Err(ReadError::SizeMismatch { path, annotated, found }.into());
+        }
+        if picture.damage.is_some() {
+            self.saw(Kind::DamagedImage, index);
+        }
+        if picture.header.orientation != 1 {
+            self.saw(Kind::Rotated, index);
         }
         let (boxes, labels) = image.training_boxes(found).unzip();
         Ok(Arc::new(Sample {

@@ -1,6 +1,7 @@
 //! What is written in each format reads back equal; hostile files are findings and never panics.
 
 use std::fs;
+use std::sync::Arc;
 
 use image::ExtendedColorType;
 use proptest::prelude::*;
@@ -380,6 +381,7 @@ fn training_sees_clamped_boxes_and_evaluation_all_of_them_under_their_own_ids() 
         assert_eq!(index.findings.count(kind), 1, "{kind:?}");
     }
     let dataset = RealDataset::open(index).unwrap();
+    assert_eq!((dataset.notes()["box_clamped"], dataset.notes()["crowd"]), (1, 1));
     let sample = dataset.sample(0).unwrap();
     assert_eq!((sample.image.width, sample.image.height, sample.image_id), (20, 10, 7));
     assert_eq!(
@@ -457,6 +459,44 @@ fn an_image_of_another_size_than_annotated_is_refused_when_it_is_decoded() {
     assert!(report.findings[0].get(Kind::SizeMismatch).unwrap().examples[0].ends_with("turned"));
     let error = RealDataset::open(index).unwrap().sample(0).err().unwrap().to_string();
     assert!(error.contains("a.png") && error.contains("[20, 10]"), "{error}");
+}
+
+#[test]
+fn damage_that_training_lives_with_is_noted_once_an_image() {
+    let (folder, mut index) = tiny_coco(&json!([annotation(1, json!([1, 1, 4, 4]))]));
+    let mut bytes = Vec::new();
+    image::codecs::jpeg::JpegEncoder::new(&mut bytes)
+        .encode(&[9; 20 * 10], 20, 10, ExtendedColorType::L8)
+        .unwrap();
+    // A marker that has no business between the last block and the end.
+    let end = bytes.len() - 2;
+    bytes.splice(end..end, [0xff, 0xc9, 0, 2]);
+    write(folder.path(), "images/a.jpg", bytes);
+    index.images[0].path = Some(folder.path().join("images/a.jpg"));
+    let dataset = RealDataset::open(index).unwrap();
+    assert_eq!(dataset.notes().get("damaged_image"), None);
+    let _ = (dataset.sample(0).unwrap(), dataset.sample(0).unwrap());
+    assert_eq!(dataset.notes().get("damaged_image"), Some(&1));
+}
+
+#[test]
+fn a_loader_takes_a_data_set_of_files() {
+    let model = Model {
+        categories: vec![Category { id: 3, name: "cat".into() }],
+        images: (0..5)
+            .map(|id| ModelImage { id, size: [20, 10 + id as u32], objects: Vec::new() })
+            .collect(),
+    };
+    let folder = TempDir::new().unwrap();
+    write_coco(folder.path(), &model);
+    let mut index = read_one(folder.path());
+    index.findings = Findings::default();
+    let dataset = Arc::new(RealDataset::open(index).unwrap());
+    let mut config = deim_spec::config::Config::default();
+    (config.data.eval_batch_size, config.data.input_size) = (2, 32);
+    let loader = crate::EvalLoader::new(dataset, &config, 2).unwrap();
+    let ids: Vec<i64> = loader.batches().flat_map(|batch| batch.unwrap().image_ids).collect();
+    assert_eq!(ids, [0, 1, 2, 3, 4]);
 }
 
 #[test]
