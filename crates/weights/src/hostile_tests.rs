@@ -154,6 +154,7 @@ fn a_small_pickle_cannot_grow_without_end() {
     assert!(read_all(torch(&cycle, &[])).is_ok());
     // Values without end.
     assert!(error(&vec![b'N'; 5_000_000]).starts_with("refused: more than"));
+    assert!(error(&vec![b'('; 5_000_000]).starts_with("refused: more than"));
     // References without end to something large.
     let long = [b"X\x00\x00\x01\x00".to_vec(), vec![b'a'; 0x10000], b"q\x00".to_vec()].concat();
     let repeat = b"h\x00h\x00\x93".repeat(1000);

@@ -28,11 +28,13 @@ pub fn tree<'a>(leaves: impl IntoIterator<Item = (&'a str, Leaf)>) -> Vec<String
 #[derive(Clone, Debug, Default)]
 struct Module {
     leaves: Vec<(String, Sizes)>,
-    /// Names of the merged modules, and one for all of them.
-    children: Vec<(Vec<String>, Module)>,
+    children: Vec<Branch>,
     /// Tensors and numbers of the modules that were merged into this one, together.
     merged: Option<(u64, u64)>,
 }
+
+/// Names of merged modules, and one module for all of them.
+type Branch = (Vec<String>, Module);
 
 /// The shapes of merged tensors: lowest and highest side of each axis.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,7 +96,7 @@ impl Module {
     /// Merges children that have the same names, types and axes inside.
     fn merge(&mut self) {
         self.children.sort_by(|(a, _), (b, _)| natural(&a[0]).cmp(&natural(&b[0])));
-        let mut merged: Vec<(Vec<String>, Self)> = Vec::new();
+        let mut merged: Vec<Branch> = Vec::new();
         for (names, mut child) in std::mem::take(&mut self.children) {
             child.merge();
             match merged.iter_mut().find(|(_, known)| known.alike(&child)) {
@@ -114,9 +116,8 @@ impl Module {
                 && ours.1.dtype == theirs.1.dtype
                 && ours.1.sides.len() == theirs.1.sides.len()
         };
-        let child = |(ours, theirs): (&(Vec<String>, Self), &(Vec<String>, Self))| {
-            ours.0 == theirs.0 && ours.1.alike(&theirs.1)
-        };
+        let child =
+            |(ours, theirs): (&Branch, &Branch)| ours.0 == theirs.0 && ours.1.alike(&theirs.1);
         self.leaves.len() == other.leaves.len()
             && self.children.len() == other.children.len()
             && self.leaves.iter().zip(&other.leaves).all(leaf)
@@ -165,7 +166,7 @@ impl Module {
 
     /// A module on one line, if it holds no more than simple modules.
     fn flat(&self) -> Option<String> {
-        let simple = |(names, child): &(Vec<String>, Self)| {
+        let simple = |(names, child): &Branch| {
             let own = child.own().filter(|_| child.children.is_empty());
             own.map(|own| format!("{} {own}", set(names)))
         };
@@ -249,7 +250,7 @@ pub fn grouped(count: u64) -> String {
     let digits = count.to_string();
     let mut text = String::new();
     for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index) % 3 == 0 {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);

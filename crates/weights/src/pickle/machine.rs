@@ -66,7 +66,10 @@ impl Machine<'_> {
             0x95 => {
                 self.take(8)?;
             }
-            b'(' => self.marks.push(self.stack.len()),
+            b'(' => {
+                self.pickle.spend(1)?;
+                self.marks.push(self.stack.len());
+            }
             b'0' => {
                 self.pop()?;
             }
