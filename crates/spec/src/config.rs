@@ -238,11 +238,15 @@ pub struct Denoising {
     pub label_noise: f64,
     /// Size of the box noise, relative to half the box.
     pub box_noise: f64,
+    /// Train the vector of padded denoising queries, which fill up images with fewer targets than others.
+    /// The official code keeps it at zero, and so do the parts of all official detectors (false); true is
+    /// what cells did that were trained before this key.
+    pub train_padding: bool,
 }
 
 impl Default for Denoising {
     fn default() -> Self {
-        Self { queries: 100, label_noise: 0.5, box_noise: 1.0 }
+        Self { queries: 100, label_noise: 0.5, box_noise: 1.0, train_padding: true }
     }
 }
 
@@ -417,12 +421,6 @@ impl Config {
         let derived = schedule.augment_start.saturating_add(stop / 2);
         let flat = schedule.flat_epoch.unwrap_or(derived);
         let augment_end = schedule.augment_end.unwrap_or(stop);
-        Phases {
-            augment_start: schedule.augment_start,
-            flat,
-            augment_end,
-            stop,
-            end: self.epochs,
-        }
+        Phases { augment_start: schedule.augment_start, flat, augment_end, stop, end: self.epochs }
     }
 }

@@ -8,7 +8,8 @@ use crate::keys::as_json;
 /// Keys that came after the first ledgers, each with the value that computes what was computed
 /// before it existed. At that value a key is left out of the identity, so that finished cells keep
 /// their ids; a change of its default must not change this list.
-const LATER_KEYS: [(&str, &str); 18] = [
+const LATER_KEYS: [(&str, &str); 19] = [
+    ("/denoising/train_padding", "true"),
     ("/ema/restart_decay", "0.9999"),
     ("/ema/use_restart_decay", "false"),
     ("/loss/union_set", "false"),

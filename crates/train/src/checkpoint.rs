@@ -10,6 +10,7 @@ use deim_eval::Metrics;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 
+use crate::records::EpochSums;
 use crate::stages::Stages;
 
 /// Why a checkpoint cannot be written or used.
@@ -25,19 +26,6 @@ pub enum CheckpointError {
         path.display()
     )]
     OtherCell { path: PathBuf, expected: String, found: String },
-}
-
-/// The sums of an epoch that is under way.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct EpochSums {
-    pub loss: f64,
-    pub losses: BTreeMap<String, f64>,
-    pub images: u64,
-    pub targets: u64,
-    pub positives: u64,
-    pub learning_rate: f64,
-    pub reloaded_best: bool,
-    pub notes: BTreeMap<String, u64>,
 }
 
 /// Everything in a checkpoint but the tensors.

@@ -13,6 +13,7 @@ use burn::tensor::Tensor;
 use deim_data::Target;
 use deim_model::outputs::Outputs;
 use deim_spec::Config;
+use deim_spec::config::DecoderKind;
 use thiserror::Error;
 
 use crate::denoising::{Denoising, DenoisingPairs};
@@ -58,19 +59,29 @@ pub struct CriterionConfig {
 }
 
 impl CriterionConfig {
-    /// The criterion of RT-DETRv2 (`use_uni_set` false, no edge losses).
+    /// The criterion of a configuration; only D-FINE has edges to apply its edge losses to.
     pub fn new(config: &Config) -> Self {
+        let (loss, decoder) = (&config.loss, &config.model.decoder);
         Self {
-            class: ClassLoss::new(&config.loss),
-            weight_class: config.loss.weight_class,
-            weight_bbox: config.loss.weight_bbox,
-            weight_giou: config.loss.weight_giou,
+            class: ClassLoss::new(loss),
+            weight_class: loss.weight_class,
+            weight_bbox: loss.weight_bbox,
+            weight_giou: loss.weight_giou,
             boxes_weight: None,
-            union_set: false,
-            edges: None,
+            union_set: loss.union_set,
+            edges: (decoder.kind == DecoderKind::Dfine).then(|| EdgeLoss {
+                reg_max: decoder.reg_max,
+                reg_scale: decoder.reg_scale,
+                up: UP,
+                weight_fgl: loss.weight_fgl,
+                weight_ddf: loss.weight_ddf,
+            }),
         }
     }
 }
+
+/// Half the offset at which D-FINE's bins end; the same constant in every official configuration.
+const UP: f64 = 0.5;
 
 /// The matches of a step: `heads[head][image]`, heads in the order of the gathered matching group.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -23,6 +23,11 @@ impl Ema {
         Self { detector, decay: config.decay, warmups: config.warmups, updates: 0 }
     }
 
+    /// Averages with another decay from the next update on; its warm-up goes on where it is.
+    pub fn set_decay(&mut self, decay: f64) {
+        self.decay = decay;
+    }
+
     /// Moves every tensor towards the trained detector's.
     pub fn update(&mut self, trained: &Detector) {
         self.updates += 1;

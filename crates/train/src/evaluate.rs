@@ -1,11 +1,12 @@
 //! From an averaged detector to COCO numbers (deim-facts 3.17).
 
-use burn::tensor::activation::sigmoid;
 use burn::tensor::{Device, Tensor, TensorData};
 use deim_data::{Batch, DataError, Dataset, EvalLoader};
 use deim_eval::{Annotation, Category, Detection, EvalError, GroundTruth, Metrics};
 use deim_model::Detector;
 use deim_model::outputs::Prediction;
+
+use crate::postprocess::rank;
 
 /// Evaluates detectors on one data set, again and again.
 pub struct Evaluator {
@@ -68,26 +69,16 @@ impl Evaluator {
         Ok(deim_eval::evaluate(&self.truth, &detections)?.metrics)
     }
 
-    /// The official post-processing: the best pairs of query and class, boxes in original pixels.
+    /// Adds the best detections of a batch's images.
     fn collect(&self, prediction: Prediction, batch: &Batch, detections: &mut Vec<Detection>) {
-        let [images, queries, classes] = prediction.logits.dims();
-        let scores: Vec<f32> = sigmoid(prediction.logits).into_data().iter().collect();
-        let boxes: Vec<f32> = prediction.boxes.into_data().iter().collect();
-        for image in 0..images {
-            let scores = &scores[image * queries * classes..][..queries * classes];
-            let mut order: Vec<usize> = (0..scores.len()).collect();
-            order.sort_unstable_by(|&a, &b| scores[b].total_cmp(&scores[a]).then(a.cmp(&b)));
-            let [width, height] = batch.original_sizes[image].map(f64::from);
-            for &pair in order.iter().take(self.detections) {
-                let at = (image * queries + pair / classes) * 4;
-                let [x, y, w, h] = [0, 1, 2, 3].map(|side| f64::from(boxes[at + side]));
-                detections.push(Detection {
-                    image_id: batch.image_ids[image],
-                    category_id: self.category_ids[pair % classes],
-                    bbox: [(x - w / 2.0) * width, (y - h / 2.0) * height, w * width, h * height],
-                    score: f64::from(scores[pair]),
-                });
-            }
+        let ranked = rank(prediction, &batch.original_sizes, self.detections);
+        for (&image_id, ranked) in batch.image_ids.iter().zip(ranked) {
+            detections.extend(ranked.into_iter().map(|found| Detection {
+                image_id,
+                category_id: self.category_ids[found.class],
+                bbox: found.bbox,
+                score: f64::from(found.score),
+            }));
         }
     }
 }

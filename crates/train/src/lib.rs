@@ -13,11 +13,15 @@ pub mod heads;
 pub mod losses;
 pub mod matcher;
 pub mod optimizer;
+pub mod param_groups;
 mod plan;
+pub mod postprocess;
+pub mod records;
 pub mod run;
 pub mod schedule;
 pub mod simota;
 pub mod stages;
+pub mod step;
 pub mod threads;
 pub mod union;
 

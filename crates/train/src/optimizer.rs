@@ -2,21 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use burn::module::{Module, ModuleMapper, Param};
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{Device, Gradients, Tensor, TensorData};
 use deim_model::{Detector, weights};
 use deim_ops::AdamW;
 use deim_spec::config;
-use regex::Regex;
 
+use crate::param_groups::{ParamGroups, Rates};
 use crate::schedule::FlatCosine;
 
-/// The learning rate and weight decay of one parameter.
-#[derive(Clone, Copy, Debug, PartialEq)]
-struct Rates {
-    learning_rate: f64,
-    weight_decay: f64,
-}
+/// Gradients by their parameters' official names, flat.
+pub type NamedGradients = BTreeMap<String, Tensor<1>>;
 
 /// The moments of one parameter, flat.
 struct Moments {
@@ -33,33 +29,13 @@ pub struct Optimizer {
 }
 
 impl Optimizer {
-    /// An optimizer without history. The patterns were checked when the spec was read.
+    /// An optimizer without history for what trains in a detector on a device with gradients: buffers,
+    /// frozen parameters and constants are in no group. The patterns were checked when the spec was
+    /// read.
     pub fn new(config: &config::Optimizer, detector: &Detector) -> Result<Self, regex::Error> {
-        let groups = config
-            .groups
-            .iter()
-            .map(|group| {
-                let compile = |patterns: &[String]| {
-                    patterns
-                        .iter()
-                        .map(|pattern| Regex::new(pattern))
-                        .collect::<Result<Vec<_>, _>>()
-                };
-                Ok((compile(&group.all)?, compile(&group.none)?, group))
-            })
-            .collect::<Result<Vec<_>, regex::Error>>()?;
-        let rates = weights::read(detector).into_iter().map(|(name, _)| {
-            let group = groups.iter().find(|(all, none, _)| {
-                all.iter().all(|pattern| pattern.is_match(&name))
-                    && !none.iter().any(|pattern| pattern.is_match(&name))
-            });
-            let group = group.map(|(_, _, group)| group);
-            let rates = Rates {
-                learning_rate: group.and_then(|group| group.lr).unwrap_or(config.lr),
-                weight_decay: group
-                    .and_then(|group| group.weight_decay)
-                    .unwrap_or(config.weight_decay),
-            };
+        let groups = ParamGroups::new(config)?;
+        let rates = trained(detector).into_iter().map(|(name, _)| {
+            let rates = groups.rates(&name);
             (name, rates)
         });
         Ok(Self {
@@ -78,15 +54,24 @@ impl Optimizer {
         schedule: &FlatCosine,
         iteration: u64,
     ) -> Detector {
-        let mut collector = Collector { path: Vec::new(), gradients, found: BTreeMap::new() };
-        let detector = detector.map(&mut collector);
-        let gradients = collector.found;
-        let Some(clip) = clip_factor(&gradients, self.config.clip_norm) else { return detector };
+        let gradients = named(&detector, gradients);
+        self.update(detector, gradients, schedule, iteration)
+    }
+
+    /// [`Optimizer::step`] with gradients already collected by [`named`].
+    pub fn update(
+        &mut self,
+        detector: Detector,
+        gradients: NamedGradients,
+        schedule: &FlatCosine,
+        iteration: u64,
+    ) -> Detector {
+        let Some(norm) = global_norm(&gradients) else { return detector };
         self.steps += 1;
         detector.map(&mut Stepper {
             path: Vec::new(),
             gradients,
-            clip,
+            clip: clip_factor(norm, self.config.clip_norm),
             optimizer: self,
             schedule,
             iteration,
@@ -117,46 +102,75 @@ impl Optimizer {
     }
 }
 
-/// `min(1, largest / (norm + 1e-6))` as a tensor `[1]`; none if there is no gradient at all.
-fn clip_factor(gradients: &BTreeMap<String, Tensor<1>>, largest: f64) -> Option<Tensor<1>> {
+/// The L2 norm of all gradients together, `[1]`; none if there is no gradient at all.
+pub fn global_norm(gradients: &NamedGradients) -> Option<Tensor<1>> {
     let squares: Vec<_> =
         gradients.values().map(|gradient| gradient.clone().square().sum()).collect();
-    if squares.is_empty() {
-        return None;
-    }
-    let norm = Tensor::cat(squares, 0).sum().sqrt();
-    Some(norm.add_scalar(1e-6).recip().mul_scalar(largest).clamp_max(1.0))
+    (!squares.is_empty()).then(|| Tensor::cat(squares, 0).sum().sqrt())
 }
 
-/// Takes the gradient of every parameter, flat.
+/// `min(1, largest / (norm + 1e-6))`.
+fn clip_factor(norm: Tensor<1>, largest: f64) -> Tensor<1> {
+    norm.add_scalar(1e-6).recip().mul_scalar(largest).clamp_max(1.0)
+}
+
+/// Takes the gradient of every parameter that has one.
+pub fn named(detector: &Detector, gradients: &mut Gradients) -> NamedGradients {
+    let mut collector = Collector { path: Vec::new(), gradients, found: BTreeMap::new() };
+    detector.visit(&mut collector);
+    collector.found
+}
+
 struct Collector<'a> {
     path: Vec<String>,
     gradients: &'a mut Gradients,
-    found: BTreeMap<String, Tensor<1>>,
+    found: NamedGradients,
 }
 
-impl ModuleMapper for Collector<'_> {
+impl ModuleVisitor for Collector<'_> {
     fn enter_module(&mut self, name: &str, _: &str) {
         self.path.push(name.to_owned());
     }
     fn exit_module(&mut self, _: &str, _: &str) {
         self.path.pop();
     }
-    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         let value = param.val();
         if value.is_require_grad()
             && let Some(gradient) = value.grad_remove(self.gradients)
         {
             self.found.insert(weights::official_name(&self.path), gradient.reshape([-1]));
         }
-        param
     }
+}
+
+/// Names and sizes of the parameters that train in a detector on a device with gradients.
+pub fn trained(detector: &Detector) -> Vec<(String, usize)> {
+    struct Trained(Vec<String>, Vec<(String, usize)>);
+    impl ModuleVisitor for Trained {
+        fn enter_module(&mut self, name: &str, _: &str) {
+            self.0.push(name.to_owned());
+        }
+        fn exit_module(&mut self, _: &str, _: &str) {
+            self.0.pop();
+        }
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            let value = param.val();
+            if value.is_require_grad() {
+                let size = value.dims().iter().product();
+                self.1.push((weights::official_name(&self.0), size));
+            }
+        }
+    }
+    let mut visitor = Trained(Vec::new(), Vec::new());
+    detector.visit(&mut visitor);
+    visitor.1
 }
 
 /// Updates every parameter that has a gradient.
 struct Stepper<'a> {
     path: Vec<String>,
-    gradients: BTreeMap<String, Tensor<1>>,
+    gradients: NamedGradients,
     clip: Tensor<1>,
     optimizer: &'a mut Optimizer,
     schedule: &'a FlatCosine,

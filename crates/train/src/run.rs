@@ -11,15 +11,16 @@ use deim_model::Detector;
 use deim_model::weights::{self, WeightsError};
 use deim_spec::Config;
 
-use crate::checkpoint::{self, CheckpointError, EpochSums, State, Tensors};
-use crate::criterion::{Criterion, CriterionError};
+use crate::checkpoint::{self, CheckpointError, State, Tensors};
+use crate::criterion::CriterionError;
 use crate::denoising;
-use crate::ema::Ema;
 use crate::evaluate::{EvaluateError, Evaluator, images};
-use crate::events::{EpochRecord, Event, Seconds, Summary};
-use crate::optimizer::Optimizer;
+use crate::events::{Event, Seconds, Summary};
+use crate::optimizer::trained;
+use crate::records::EpochSums;
 use crate::schedule::FlatCosine;
 use crate::stages::{Action, File, StageRules, Stages};
+use crate::step::{Learner, Lesson, StepError};
 
 /// What to train, where, and how to stop it.
 pub struct Job<'a> {
@@ -94,12 +95,8 @@ struct Run<'a> {
     classes: usize,
     loader: TrainLoader,
     evaluator: Evaluator,
-    criterion: Criterion,
     schedule: FlatCosine,
-    /// `None` only within a step, while the optimizer rebuilds it.
-    detector: Option<Detector>,
-    ema: Ema,
-    optimizer: Optimizer,
+    learner: Learner,
     state: State,
     resumed: bool,
 }
@@ -122,7 +119,7 @@ impl<'a> Run<'a> {
             checkpoint_every: 0,
             reload_best: config.schedule.reload_best,
             ema_decay: config.ema.decay,
-            ema_restart_decay: config.ema.decay,
+            ema_restart_decay: config.ema.restart_decay,
         };
         let mut run = Self {
             job,
@@ -131,10 +128,7 @@ impl<'a> Run<'a> {
             schedule: FlatCosine::new(config, loader.steps_per_epoch()),
             loader,
             evaluator,
-            criterion: Criterion::new(config, classes),
-            ema: Ema::new(&config.ema, averaged),
-            optimizer: Optimizer::new(&config.optimizer, &detector)?,
-            detector: Some(detector),
+            learner: Learner::new(config, classes, detector, averaged)?,
             state: State {
                 cell: job.cell.to_owned(),
                 epoch: 0,
@@ -152,6 +146,7 @@ impl<'a> Run<'a> {
         if let Some((state, tensors)) = checkpoint::load(&path, job.cell)? {
             run.take(&path, &state, &tensors)?;
             run.state = state;
+            run.set_ema_decay();
             run.resumed = true;
         }
         Ok(run)
@@ -163,11 +158,21 @@ impl<'a> Run<'a> {
 
     fn begin_epoch(&mut self) -> Result<(), TrainError> {
         self.state.sums = EpochSums::default();
-        if self.state.stages.before(self.state.epoch) == Some(Action::Reload) {
+        let action = self.state.stages.before(self.state.epoch);
+        self.set_ema_decay();
+        if action == Some(Action::Reload) {
             self.reload()?;
             self.state.sums.reloaded_best = true;
         }
         Ok(())
+    }
+
+    /// The decay that the stages announce has an effect only where the spec asks for it: the official
+    /// code stores it and goes on with the first one (deim-facts 3.7).
+    fn set_ema_decay(&mut self) {
+        if self.job.config.ema.use_restart_decay {
+            self.learner.ema.set_decay(self.state.stages.announced_decay());
+        }
     }
 
     /// The rest of an epoch's steps; none if it was asked to stop.
@@ -203,47 +208,28 @@ impl<'a> Run<'a> {
         let config = self.job.config;
         let (epoch, step) = (self.state.epoch, self.state.step);
         let iteration = u64::from(epoch) * self.loader.steps_per_epoch() + step;
-        let detector = self.detector.take().expect("a detector between two steps");
-
         let mut draws = Draws::new(self.job.seed, "denoising", &[u64::from(epoch), step]);
-        let queries = detector.queries([batch.size; 2]);
-        let noised = denoising::prepare(
+        let denoising = denoising::prepare(
             &batch.targets,
             self.classes,
-            queries,
+            self.learner.detector().queries([batch.size; 2]),
             &config.denoising,
             &mut draws,
             &self.device,
         );
-        let noised_queries = noised.as_ref().map(|noised| &noised.queries);
-        let outputs = detector.forward(images(batch, &self.device), noised_queries);
-        let losses = self.criterion.forward(&outputs, &batch.targets, noised.as_ref())?;
-        let values: Vec<f64> = losses.values.into_data().iter::<f64>().collect();
-        let loss = values.iter().sum::<f64>();
-        if !loss.is_finite() {
-            let terms = losses.terms.iter().zip(&values).filter(|(_, value)| !value.is_finite());
-            let terms: Vec<_> = terms.map(|(name, value)| format!("{name} = {value}")).collect();
-            return Err(TrainError::NotFinite { epoch, step, terms: terms.join(", ") });
-        }
-
-        let mut gradients = losses.total.backward();
-        drop(outputs);
-        let detector = self.optimizer.step(detector, &mut gradients, &self.schedule, iteration);
-        self.ema.update(&detector);
-        self.detector = Some(detector);
-
-        let sums = &mut self.state.sums;
-        sums.loss += loss;
-        for (name, value) in losses.terms.iter().zip(&values) {
-            *sums.losses.entry(name.clone()).or_default() += value;
-        }
-        sums.images += batch.targets.len() as u64;
-        sums.targets += batch.targets.iter().map(|target| target.labels.len() as u64).sum::<u64>();
-        sums.positives += losses.positives as u64;
-        sums.learning_rate = self.schedule.used(config.optimizer.lr, iteration);
-        for (note, count) in losses.notes {
-            *sums.notes.entry(note).or_default() += count;
-        }
+        let lesson = Lesson {
+            images: images(batch, &self.device),
+            targets: &batch.targets,
+            denoising: denoising.as_ref(),
+        };
+        let result = self.learner.step(lesson, &self.schedule, iteration, &mut ());
+        let result = result.map_err(|error| match error {
+            StepError::Criterion(error) => TrainError::Criterion(error),
+            StepError::NotFinite(terms) => TrainError::NotFinite { epoch, step, terms },
+        })?;
+        let loss = result.loss;
+        let learning_rate = self.schedule.used(config.optimizer.lr, iteration);
+        self.state.sums.add(result, batch, learning_rate);
         Ok(loss)
     }
 
@@ -267,11 +253,12 @@ impl<'a> Run<'a> {
         if due {
             observe(&Event::Evaluating { epoch });
             let start = Instant::now();
-            let measured = self.evaluator.evaluate(&self.ema.detector, &self.job.device)?;
+            let measured = self.evaluator.evaluate(&self.learner.ema.detector, &self.job.device)?;
             seconds.evaluate = start.elapsed().as_secs_f64();
             self.keep_best(epoch, &measured);
             let ap = measured.ap.unwrap_or(0.0);
             let actions = self.state.stages.evaluated(epoch, ap);
+            self.set_ema_decay();
             // Only stage 1's best is ever gone back to; the best of all is in the record.
             if actions.contains(&Action::Save(File::BestOfStage1)) {
                 self.save(File::BestOfStage1)?;
@@ -282,7 +269,8 @@ impl<'a> Run<'a> {
             }
             metrics = Some(measured);
         }
-        observe(&Event::Epoch(self.record(epoch, metrics, seconds)));
+        let steps = self.loader.steps_per_epoch();
+        observe(&Event::Epoch(self.state.sums.record(epoch, steps, metrics, seconds)));
         self.save(File::Last)
     }
 
@@ -297,38 +285,18 @@ impl<'a> Run<'a> {
         self.state.last = Some(measured.clone());
     }
 
-    fn record(&self, epoch: u32, metrics: Option<Metrics>, seconds: Seconds) -> EpochRecord {
-        let sums = &self.state.sums;
-        let steps = self.loader.steps_per_epoch();
-        let images = sums.images.max(1) as f64;
-        let mean = |sum: f64| sum / steps as f64;
-        EpochRecord {
-            epoch,
-            steps,
-            loss: mean(sums.loss),
-            losses: sums.losses.iter().map(|(name, &sum)| (name.clone(), mean(sum))).collect(),
-            learning_rate: sums.learning_rate,
-            targets_per_image: sums.targets as f64 / images,
-            positives_per_image: sums.positives as f64 / images,
-            metrics,
-            reloaded_best: sums.reloaded_best,
-            notes: sums.notes.clone(),
-            seconds,
-        }
-    }
-
     fn save(&mut self, file: File) -> Result<(), TrainError> {
-        let (steps, moments) = self.optimizer.state();
+        let learner = &self.learner;
+        let (steps, moments) = learner.optimizer.state();
         self.state.optimizer_steps = steps;
-        self.state.ema_updates = self.ema.updates;
+        self.state.ema_updates = learner.ema.updates;
         let mut tensors = Tensors::new();
-        let detector = self.detector.as_ref().expect("a detector between two steps");
         let mut add = |part: &str, entries: Vec<_>| {
             tensors
                 .extend(entries.into_iter().map(|(name, data)| (format!("{part}.{name}"), data)));
         };
-        add("model", weights::read(detector));
-        add("ema", weights::read(&self.ema.detector));
+        add("model", weights::read(learner.detector()));
+        add("ema", weights::read(&learner.ema.detector));
         add("optimizer", moments);
         Ok(checkpoint::save(&self.path(file), &self.state, &tensors)?)
     }
@@ -358,23 +326,20 @@ impl<'a> Run<'a> {
                 .collect()
         };
         let failed = |source| TrainError::Weights { path: path.to_owned(), source };
-        let detector = self.detector.take().expect("a detector between two steps");
-        self.detector = Some(weights::load(detector, &part("model.")).map_err(failed)?);
-        let averaged = self.ema.detector.clone();
-        self.ema.detector = weights::load(averaged, &part("ema.")).map_err(failed)?;
-        self.ema.updates = state.ema_updates;
-        self.optimizer.restore(state.optimizer_steps, &part("optimizer."), &self.job.device);
+        let learner = &mut self.learner;
+        learner.replace(|detector| weights::load(detector, &part("model."))).map_err(failed)?;
+        let averaged = learner.ema.detector.clone();
+        learner.ema.detector = weights::load(averaged, &part("ema.")).map_err(failed)?;
+        learner.ema.updates = state.ema_updates;
+        learner.optimizer.restore(state.optimizer_steps, &part("optimizer."), &self.job.device);
         Ok(())
     }
 
     /// Writes the averaged weights and sums up.
     fn finish(&mut self) -> Result<Summary, TrainError> {
-        let tensors: Tensors = weights::read(&self.ema.detector).into_iter().collect();
-        let parameters = tensors
-            .iter()
-            .filter(|(name, _)| !weights::is_buffer(name))
-            .map(|(_, data)| data.num_elements() as u64)
-            .sum();
+        let tensors: Tensors = weights::read(&self.learner.ema.detector).into_iter().collect();
+        let parameters =
+            trained(self.learner.detector()).into_iter().map(|(_, size)| size as u64).sum();
         let path = self.job.directory.join("weights.safetensors");
         let weights = checkpoint::save_weights(&path, &tensors)?;
         let (best_epoch, best) = self.state.best.clone().unwrap_or_default();
