@@ -167,10 +167,15 @@ impl Case {
 
     /// `target.<image>.labels` and `.boxes` of every image.
     pub fn targets(&self, batch: usize) -> Result<Vec<Target>, CaseError> {
+        self.targets_at("", batch)
+    }
+
+    /// The same of arrays whose names begin with a prefix.
+    pub fn targets_at(&self, prefix: &str, batch: usize) -> Result<Vec<Target>, CaseError> {
         (0..batch)
             .map(|image| {
-                let labels = self.indices(&format!("target.{image}.labels"))?;
-                let name = format!("target.{image}.boxes");
+                let labels = self.indices(&format!("{prefix}target.{image}.labels"))?;
+                let name = format!("{prefix}target.{image}.boxes");
                 let boxes = self.shaped(&name, &[labels.len(), 4])?.f32s();
                 let boxes = boxes.as_chunks::<4>().0.to_vec();
                 let labels = labels.into_iter().map(|label| label as u32).collect();

@@ -9,7 +9,9 @@ mod compare;
 pub mod fill;
 mod find;
 mod kinds;
+mod probe;
 mod report;
+mod selection;
 mod tensors;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

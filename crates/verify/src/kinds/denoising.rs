@@ -18,6 +18,7 @@ pub fn verify(case: &Case, device: &Device, check: &mut Check) -> Result<(), Cas
         queries: case.count("num_denoising")?,
         label_noise: case.number("label_noise_ratio")?,
         box_noise: case.number("box_noise_scale")?,
+        train_padding: false,
     };
     let layout = Layout::new(&targets, config.queries);
     check.same("is_none", &layout.is_none(), &case.flag("is_none")?);
@@ -30,7 +31,7 @@ pub fn verify(case: &Case, device: &Device, check: &mut Check) -> Result<(), Cas
         return Ok(());
     }
 
-    let noise = noise(case, batch, queries)?;
+    let noise = noise(case, "", batch, queries)?;
     let noised = noised(&targets, classes, layout, &config, &noise);
     let ours = assemble(&targets, layout, noised, matching, device);
     let labels = ours.queries.labels.try_into_vec_as::<i64>().map_err(failed)?;
@@ -70,10 +71,11 @@ pub fn verify(case: &Case, device: &Device, check: &mut Check) -> Result<(), Cas
 }
 
 /// The case's draws. Where a ratio is zero the official code draws nothing, and nothing is used.
-fn noise(case: &Case, batch: usize, queries: usize) -> Result<Noise, CaseError> {
+pub fn noise(case: &Case, prefix: &str, batch: usize, queries: usize) -> Result<Noise, CaseError> {
     let floats = |name: &str, shape: &[usize]| {
-        if case.has(name) {
-            return Ok(case.shaped(name, shape)?.f32s());
+        let name = format!("{prefix}{name}");
+        if case.has(&name) {
+            return Ok(case.shaped(&name, shape)?.f32s());
         }
         Ok(vec![0.0; shape.iter().product()])
     };

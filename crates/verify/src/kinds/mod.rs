@@ -4,15 +4,18 @@ mod checkpoint;
 mod coco_eval;
 mod criterion;
 mod denoising;
+mod detector;
 mod dfine_math;
 mod ema;
 mod loss;
 mod loss_grid;
 mod matcher;
 mod micro;
+mod model_eval;
 mod schedule;
 mod simota;
 mod stage_events;
+mod train_step;
 
 use std::path::Path;
 
@@ -38,9 +41,11 @@ fn lookup(kind: &str) -> Option<(Verify, bool)> {
         "loss" => (loss::verify, true),
         "loss_grid" => (loss_grid::verify, true),
         "matcher" => (matcher::verify, true),
+        "model_eval" => (model_eval::verify, true),
         "schedule" => (schedule::verify, true),
         "simota" => (simota::verify, true),
         "stage_events" => (stage_events::verify, false),
+        "train_step" => (train_step::verify, true),
         _ => return None,
     };
     Some(entry)

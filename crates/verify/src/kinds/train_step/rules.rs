@@ -1,0 +1,117 @@
+//! How far a training step's numbers may be off: the rules that its case states in words.
+
+use crate::case::{Case, CaseError};
+use crate::compare::Tolerance;
+
+/// The rules of a case. A norm may be off by a share of itself or by a multiple of its noise in 32 bits,
+/// whichever is larger.
+///
+/// The case gives one sample of that noise: the difference between the official code in 32 and in 64
+/// bits. By luck it is far too small for some tensors whose gradient is nearly pure cancellation. So a
+/// second estimate is taken from our own code, as the effect of the smallest change of the weights that
+/// 32 bits can express; tensors with a sound gradient hardly move by that, and keep the stated share.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Rules {
+    pub loss: Tolerance,
+    pub global_norm: Tolerance,
+    pub gradient: NormRule,
+    pub delta: NormRule,
+    pub state: NormRule,
+    pub sample: f64,
+    /// Of the learning rate and the steps so far: how far an element may be off whose gradient is
+    /// near zero, because AdamW turns the sign of its noise into a whole step.
+    pub sample_rates: f64,
+}
+
+/// The bounds of a norm.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct NormRule {
+    pub relative: f64,
+    /// Times the noise.
+    pub noise: f64,
+}
+
+/// Cases call a gradient comparable whose noise is at most this share of its norm; no larger noise is
+/// granted.
+pub const LARGEST_NOISE: f64 = 0.02;
+
+impl NormRule {
+    /// What is allowed about a norm that the official code gave in 32 and in 64 bits, and that is known
+    /// to our code up to `own_noise`.
+    pub fn bound(self, single: f64, double: f64, own_noise: f64) -> Tolerance {
+        let own = own_noise.min(LARGEST_NOISE * single.abs());
+        let noise = self.noise * (single - double).abs().max(own);
+        Tolerance { absolute: noise.max(self.relative * single.abs()), relative: 0.0 }
+    }
+}
+
+impl Rules {
+    pub fn read(case: &Case) -> Result<Self, CaseError> {
+        let rule = |key: &str| {
+            let text = case.text(&format!("tolerance.{key}"))?;
+            let relative = number_before(text, " relative");
+            relative.map(|relative| (text, relative)).ok_or_else(|| unclear(key, text))
+        };
+        let norm = |key: &str| {
+            let (text, relative) = rule(key)?;
+            let noise = number_before(text, " times |").ok_or_else(|| unclear(key, text))?;
+            Ok(NormRule { relative, noise })
+        };
+        let gradient = norm("grad_norm")?;
+        let (text, relative) = rule("param_delta_norm")?;
+        if !text.starts_with("like grad_norm") {
+            return Err(unclear("param_delta_norm", text));
+        }
+        let text = case.text("tolerance.sample_abs")?;
+        let sample = number_before(text, ", or");
+        let rates = number_before(text, " * group_lr * (step + 1)");
+        let (Some(sample), Some(sample_rates)) = (sample, rates) else {
+            return Err(unclear("sample_abs", text));
+        };
+        Ok(Self {
+            loss: case.tolerance("loss")?,
+            global_norm: case.tolerance("grad_norm_global")?,
+            gradient,
+            delta: NormRule { relative, ..gradient },
+            state: norm("state_norm")?,
+            sample,
+            sample_rates,
+        })
+    }
+}
+
+/// The number that ends where `mark` begins.
+fn number_before(text: &str, mark: &str) -> Option<f64> {
+    let (before, _) = text.split_once(mark)?;
+    before.rsplit([' ', ',']).next()?.parse().ok()
+}
+
+fn unclear(key: &str, text: &str) -> CaseError {
+    CaseError::new(format!("case.toml: tolerance.{key} states no known rule: '{text}'"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_numbers_of_a_rule_are_read_from_its_words() {
+        let text = "per parameter: 1e-3 relative or 10 times |a - b|, whichever is larger";
+        assert_eq!(number_before(text, " relative"), Some(1e-3));
+        assert_eq!(number_before(text, " times |"), Some(10.0));
+        let text = "1e-5, or 2 * group_lr * (step + 1) for elements whose gradient is near zero";
+        assert_eq!(number_before(text, ", or"), Some(1e-5));
+        assert_eq!(number_before(text, " * group_lr * (step + 1)"), Some(2.0));
+        assert_eq!(number_before("no rule", " relative"), None);
+    }
+
+    #[test]
+    fn a_norm_may_be_off_by_a_share_or_by_the_noise_of_the_original() {
+        let rule = NormRule { relative: 1e-3, noise: 10.0 };
+        assert!((rule.bound(2.0, 2.0, 1e-5).absolute - 2e-3).abs() < 1e-12);
+        assert!((rule.bound(2.0, 2.001, 1e-5).absolute - 1e-2).abs() < 1e-12);
+        assert!((rule.bound(2.0, 2.001, 2e-3).absolute - 2e-2).abs() < 1e-12);
+        // Whatever is computed, noise beyond what cases call comparable excuses nothing.
+        assert!((rule.bound(2.0, 2.001, 5.0).absolute - 0.4).abs() < 1e-12);
+    }
+}
