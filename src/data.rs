@@ -216,8 +216,8 @@ fn check_document(folder: &Path, reading: &Reading, report: &Report) -> Value {
         .map(|(split, found)| {
             json!({
                 "split": split.split,
-                "annotations": split.annotations,
-                "images_dir": split.images_dir,
+                "annotations": split.annotations.display().to_string(),
+                "images_dir": split.images_dir.display().to_string(),
                 "images": split.images.len(),
                 "objects": split.objects(),
                 "categories": split.categories.len(),
@@ -226,7 +226,7 @@ fn check_document(folder: &Path, reading: &Reading, report: &Report) -> Value {
         })
         .collect();
     json!({
-        "folder": folder,
+        "folder": folder.display().to_string(),
         "format": reading.format,
         "also": reading.also,
         "passed": report.passed(),
@@ -246,7 +246,7 @@ fn run_stats(args: &StatsArgs) -> Outcome {
     let mut out = std::io::stdout().lock();
     if args.json {
         let document = json!({
-            "folder": args.place.folder,
+            "folder": args.place.folder.display().to_string(),
             "format": reading.format,
             "deep": args.deep,
             "splits": stats,

@@ -55,7 +55,7 @@ fn flat_jpeg(components: &[u8], adobe: Option<u8>) -> Vec<u8> {
         }
         bits.push('0');
     }
-    while bits.len() % 8 != 0 {
+    while !bits.len().is_multiple_of(8) {
         bits.push('1');
     }
     for byte in bits.as_bytes().chunks_exact(8) {

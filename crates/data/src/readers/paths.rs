@@ -30,7 +30,7 @@ pub fn strip(name: &str, count: usize) -> Option<&str> {
 /// Length of a regular file, or none where there is no such file.
 pub fn length(path: &Path) -> Option<u64> {
     let metadata = std::fs::metadata(path).ok()?;
-    metadata.is_file().then(|| metadata.len())
+    metadata.is_file().then_some(metadata.len())
 }
 
 /// The image called `stem` with any extension: its name relative to `folder`.

@@ -103,6 +103,42 @@ impl Model {
     }
 }
 
+/// What annotation files are made of, and what should not be in them.
+const WORDS: [&str; 32] = [
+    "{",
+    "}",
+    "[",
+    "]",
+    ",",
+    ":",
+    "\"id\"",
+    "\"bbox\"",
+    "\"image_id\"",
+    "\"a.png\"",
+    "NaN",
+    "-1",
+    "1e999",
+    "9223372036854775808",
+    "null",
+    "\"",
+    "\\u0000",
+    "<object>",
+    "</object>",
+    "<name>",
+    "<bndbox><xmin>",
+    "</xmin>",
+    "&x;",
+    "<![CDATA[",
+    "<!--",
+    "0 0.5",
+    " inf ",
+    "\n",
+    "- ",
+    "'",
+    "\u{feff}",
+    "../",
+];
+
 fn write(root: &Path, name: &str, content: impl AsRef<[u8]>) {
     let path = root.join(name);
     fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -305,6 +341,34 @@ proptest! {
         let index = read_one(folder.path());
         prop_assert_eq!((index.format, index.split.as_str()), (Format::Yolo, "train"));
         model.check(&index, false)?;
+    }
+
+    /// Words of the formats in any order are findings, too.
+    #[test]
+    fn nonsense_gives_an_answer(
+        words in prop::collection::vec(prop::sample::select(WORDS.to_vec()), 0..40),
+        bytes in prop::collection::vec(any::<u8>(), 0..40),
+    ) {
+        let folder = TempDir::new().unwrap();
+        let root = folder.path();
+        let text = words.concat();
+        picture(root, "images/a.png", [8, 8]);
+        for (name, head) in [
+            ("annotations/train.json", "{\"images\":[{\"id\":1,\"file_name\":\"a.png\"}],\"annotations\":["),
+            ("annotation_train.odgt", "{\"ID\":\"a\",\"gtboxes\":["),
+            ("Annotations/a.xml", "<annotation><object><name>a"),
+            ("labels/a.txt", "0 0.5 0.5 0.1 "),
+            ("data.yaml", "names: [a, b]\ntrain: images\nval: "),
+        ] {
+            for head in ["", head] {
+                write(root, name, [head.as_bytes(), text.as_bytes(), &bytes].concat());
+                for format in Format::ALL {
+                    let options = Options { format: Some(format), ..Options::default() };
+                    let Ok(reading) = read(root, &options) else { continue };
+                    check(&reading.splits, 1, &|_| {});
+                }
+            }
+        }
     }
 
     /// Files of every format with some bytes changed, and cut: an answer, and no panic, from the
@@ -568,6 +632,57 @@ fn a_training_and_a_validation_split_are_paired_by_name() {
     let mut other = reading.splits;
     other[1].categories[0].id = 91;
     assert!(pair(root, other).is_err());
+}
+
+#[test]
+fn a_development_kit_of_several_years_has_their_splits() {
+    let folder = TempDir::new().unwrap();
+    let model = Model {
+        categories: vec![Category { id: 0, name: "cat".into() }],
+        images: vec![ModelImage { id: 0, size: [20, 10], objects: Vec::new() }],
+    };
+    for year in ["VOC2007", "VOC2012"] {
+        write_voc(&folder.path().join("VOCdevkit").join(year), &model);
+    }
+    let reading = read(folder.path(), &Options::default()).unwrap();
+    let names: Vec<&str> = reading.splits.iter().map(|index| index.split.as_str()).collect();
+    assert_eq!(names, ["VOC2007-train", "VOC2012-train"]);
+    let missing: u64 = reading.splits.iter().map(|i| i.findings.count(Kind::MissingImage)).sum();
+    assert_eq!(missing, 0);
+}
+
+#[test]
+fn crowdhuman_s_numbered_archives_are_one_split() {
+    let folder = TempDir::new().unwrap();
+    for (part, id) in [("1", "a"), ("2", "b")] {
+        picture(folder.path(), &format!("CrowdHuman_train0{part}/Images/{id}.png"), [20, 10]);
+    }
+    let lines = "{\"ID\": \"a\", \"gtboxes\": []}\n{\"ID\": \"b\", \"gtboxes\": []}\n";
+    write(folder.path(), "annotation_train.odgt", lines);
+    let index = read_one(folder.path());
+    assert_eq!(index.findings.count(Kind::MissingImage), 0);
+    assert_eq!(index.images[1].name, "CrowdHuman_train02/Images/b.png");
+    assert_eq!(index.images[1].size, Some([20, 10]));
+}
+
+#[test]
+fn yolo_lists_and_folders_without_a_sheet_are_read() {
+    let folder = TempDir::new().unwrap();
+    let root = folder.path();
+    picture(root, "images/train/a.png", [20, 10]);
+    picture(root, "images/train/b.png", [20, 10]);
+    write(root, "labels/train/a.txt", "1 0.5 0.5 0.5 0.5\n");
+    write(root, "classes.txt", "cat\ndog\n");
+    let index = read_one(root);
+    assert_eq!((index.images.len(), index.images[0].objects[0].class), (2, 1));
+    assert_eq!(index.images[0].objects[0].bbox, [5.0, 2.5, 10.0, 5.0]);
+    let absolute = root.join("images/train/a.png");
+    write(root, "train.txt", format!("{}\n./images/train/b.png\n/etc/x.png\n", absolute.display()));
+    write(root, "data.yaml", "names: {0: cat, 1: dog}\ntrain: train.txt\n");
+    let index = read_one(root);
+    assert_eq!((index.images.len(), index.images[0].objects.len()), (3, 1));
+    assert_eq!(index.findings.count(Kind::PathOutside), 1);
+    assert_eq!(index.findings.count(Kind::MissingImage), 0);
 }
 
 #[test]

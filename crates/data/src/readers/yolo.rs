@@ -216,9 +216,7 @@ fn read_image(index: &mut Index, files: &SplitFiles, name: &str) -> Option<PathB
     let labels = relative.as_ref().map(|relative| label_path(index, files, relative));
     super::add_image(index, index.images.len() as i64, relative, name.to_owned(), None);
     let labels = labels?;
-    if paths::length(&labels).is_none() {
-        return None;
-    }
+    paths::length(&labels)?;
     match super::read_text(&labels) {
         Ok(text) => {
             for (number, line) in (1..).zip(text.lines()) {
