@@ -14,6 +14,8 @@ use burn::tensor::Tensor;
 use burn::tensor::ops::{ConvOptions, PadMode};
 use rayon::prelude::*;
 
+#[cfg(target_arch = "x86_64")]
+use crate::direct;
 use crate::flex::{self, Fused};
 use crate::matrix::{Matrix, multiply};
 
@@ -61,16 +63,16 @@ const ENOUGH_COLUMNS: usize = 512;
 
 /// The sizes of one convolution.
 #[derive(Clone, Copy, Debug)]
-struct Geometry {
-    batch: usize,
-    from: usize,
-    to: usize,
-    kernel: usize,
-    stride: usize,
+pub(crate) struct Geometry {
+    pub batch: usize,
+    pub from: usize,
+    pub to: usize,
+    pub kernel: usize,
+    pub stride: usize,
     /// Zeros before the first row and column.
-    padding: usize,
-    input: [usize; 2],
-    output: [usize; 2],
+    pub padding: usize,
+    pub input: [usize; 2],
+    pub output: [usize; 2],
 }
 
 impl Geometry {
@@ -88,16 +90,16 @@ impl Geometry {
         Self { batch, from, to, kernel, stride, padding, input: [height, width], output }
     }
 
-    fn input_plane(&self) -> usize {
+    pub(crate) fn input_plane(&self) -> usize {
         self.input[0] * self.input[1]
     }
 
-    fn output_plane(&self) -> usize {
+    pub(crate) fn output_plane(&self) -> usize {
         self.output[0] * self.output[1]
     }
 
     /// Rows of the unrolled input.
-    fn depth(&self) -> usize {
+    pub(crate) fn depth(&self) -> usize {
         self.from * self.kernel * self.kernel
     }
 
@@ -206,6 +208,10 @@ fn swap_outer(from: &[f32], to: &mut [f32], outer: usize, inner: usize) {
 
 fn forward(geometry: &Geometry, input: &[f32], weight: &[f32]) -> Vec<f32> {
     let g = *geometry;
+    #[cfg(target_arch = "x86_64")]
+    if direct::serves(&g) {
+        return direct::forward(&g, input, weight);
+    }
     let (in_image, out_image) = (g.from * g.input_plane(), g.to * g.output_plane());
     let mut output = vec![0.0; g.batch * out_image];
     let elements = output.len() * g.depth() / 8;
@@ -242,6 +248,10 @@ fn backward(
     want_input: bool,
 ) -> (Vec<f32>, Vec<f32>) {
     let g = *geometry;
+    #[cfg(target_arch = "x86_64")]
+    if direct::serves(&g) {
+        return direct::backward(&g, input, weight, gradient, want_input);
+    }
     let (in_image, out_image) = (g.from * g.input_plane(), g.to * g.output_plane());
     let group = g.group();
     let groups = g.batch.div_ceil(group);

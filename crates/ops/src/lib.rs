@@ -9,6 +9,8 @@ mod batch_norm;
 mod conv;
 mod deformable;
 mod depthwise;
+#[cfg(target_arch = "x86_64")]
+mod direct;
 mod flex;
 mod layer_norm;
 mod linear;

@@ -5,6 +5,7 @@
 
 /// What the processor has, as far as kernels are compiled for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "other processors have one"))]
 pub(crate) enum Level {
     Avx512,
     Avx2,
@@ -13,6 +14,7 @@ pub(crate) enum Level {
 
 /// The level of this processor.
 #[inline]
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "other processors have one"))]
 pub(crate) fn level() -> Level {
     #[cfg(target_arch = "x86_64")]
     {

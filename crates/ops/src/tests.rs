@@ -146,6 +146,34 @@ fn convolution_and_its_gradients_equal_burns_for_uneven_padding() {
 }
 
 #[test]
+fn large_convolutions_and_their_gradients_equal_burns_for_every_kernel_stride_and_size() {
+    // More than six million multiplications an image: these are not unrolled.
+    for (kernel, stride, [from, to], [height, width], padding) in [
+        (3, 1, [37, 43], [24, 25], [1, 1]),
+        (3, 1, [16, 16], [61, 47], [1, 1]),
+        (3, 1, [150, 130], [5, 7], [1, 1]),
+        (3, 2, [37, 43], [41, 43], [1, 1]),
+        (3, 2, [40, 41], [44, 46], [1, 1]),
+        (3, 2, [3, 35], [160, 162], [1, 1]),
+        (2, 1, [33, 34], [40, 40], [0, 1]),
+        (1, 1, [120, 75], [29, 31], [0, 0]),
+        (1, 2, [120, 75], [55, 60], [0, 0]),
+    ] {
+        let both = [conv::conv2d_padded, conv::composed].map(|convolve| {
+            run(|| {
+                let input = tensor([2, from, height, width], 29);
+                let weight = tensor([to, from, kernel, kernel], 30);
+                let small = weight.clone() * 0.1;
+                let output = convolve(input.clone(), small, stride, padding);
+                (output * 0.1, vec![gradient_of(&input), gradient_of(&weight)])
+            })
+        });
+        let what = format!("conv {kernel}/{stride}, {from} to {to} at {height}x{width}");
+        assert_close(&what, &both[0], &both[1]);
+    }
+}
+
+#[test]
 fn depthwise_convolution_and_its_gradients_equal_burns_for_every_kernel_stride_and_size() {
     // More planes than one thread takes at a time; rows shorter and longer than the vectors.
     for (kernel, stride, [height, width]) in [
@@ -286,6 +314,23 @@ fn pooling_two_by_two_and_its_gradient_equal_burns_with_zeros_beyond_the_border(
         })
     });
     assert_close("max pool 2x2", &both[0], &both[1]);
+}
+
+#[test]
+fn a_large_convolution_does_not_depend_on_the_number_of_threads() {
+    let results = [1, 2, 5].map(|threads| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| {
+            run(|| {
+                let input = tensor([3, 40, 30, 30], 31);
+                let weight = tensor([50, 40, 3, 3], 32);
+                let output = conv::conv2d(input.clone(), weight.clone(), 1);
+                (output, vec![gradient_of(&input), gradient_of(&weight)])
+            })
+        })
+    });
+    assert_eq!(results[0], results[1]);
+    assert_eq!(results[0], results[2]);
 }
 
 #[test]
