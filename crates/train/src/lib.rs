@@ -1,6 +1,7 @@
 //! Matcher, losses, denoising, optimizer, schedule, EMA, the loop and its checkpoints.
 
 pub mod assignment;
+pub mod bench;
 pub mod boxes;
 pub mod checkpoint;
 pub mod criterion;
