@@ -45,6 +45,7 @@ pub struct Provenance {
     /// The values of the experiment's axes in this cell, by key, in axis order as the spec prints them.
     pub settings: BTreeMap<String, String>,
     pub seed: u64,
+    #[serde(deserialize_with = "deim_spec::recorded")]
     pub config: Config,
     /// Identity of the data set.
     pub manifest: String,

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use burn::module::Module;
 use burn::tensor::TensorData;
 use deim_data::Draws;
-use deim_spec::config::{DecoderKind, Model};
+use deim_spec::config::{InitialWeights, Model};
 
 use crate::weights;
 
@@ -27,12 +27,8 @@ pub(crate) fn draw<M: Module>(module: M, model: &Model, seed: u64) -> M {
 }
 
 /// Whether the decoder starts in every detail as the official one.
-///
-/// RT-DETRv2's does not, because committed results start from its draws as they are: its layers
-/// are drawn one by one, its feed-forward parts and input projections by PyTorch's default, and
-/// the box heads of its layers do not end in zeros.
 fn as_official(model: &Model) -> bool {
-    model.decoder.kind == DecoderKind::Dfine
+    model.initial_weights == InitialWeights::Official
 }
 
 /// The name that a tensor's values are drawn by. The layers of an official decoder are copies of

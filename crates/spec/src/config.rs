@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 pub use model::{
     Activation, Backbone, BackboneKind, Block, Decoder, DecoderKind, Encoder, EncoderVersion,
-    HgNet, HgStage, Model, QueryPos, Sampling,
+    HgNet, HgStage, InitialWeights, Model, QueryPos, Sampling,
 };
 
 /// Everything that decides a number, and nothing else: no paths, no worker counts, no device.
@@ -238,15 +238,14 @@ pub struct Denoising {
     pub label_noise: f64,
     /// Size of the box noise, relative to half the box.
     pub box_noise: f64,
-    /// Train the vector of padded denoising queries, which fill up images with fewer targets than others.
-    /// The official code keeps it at zero, and so do the parts of all official detectors (false); true is
-    /// what cells did that were trained before this key.
+    /// Train the vector of padded denoising queries, which fill up images with fewer targets than
+    /// others. The official code keeps it at zero (false); cells trained before this key did not.
     pub train_padding: bool,
 }
 
 impl Default for Denoising {
     fn default() -> Self {
-        Self { queries: 100, label_noise: 0.5, box_noise: 1.0, train_padding: true }
+        Self { queries: 100, label_noise: 0.5, box_noise: 1.0, train_padding: false }
     }
 }
 

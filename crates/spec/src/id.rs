@@ -1,5 +1,7 @@
 //! The identity of a cell: a hash of everything that decides its number.
 
+use serde::de::Error;
+use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 
 use crate::config::Config;
@@ -8,7 +10,7 @@ use crate::keys::as_json;
 /// Keys that came after the first ledgers, each with the value that computes what was computed
 /// before it existed. At that value a key is left out of the identity, so that finished cells keep
 /// their ids; a change of its default must not change this list.
-const LATER_KEYS: [(&str, &str); 19] = [
+const LATER_KEYS: [(&str, &str); 20] = [
     ("/denoising/train_padding", "true"),
     ("/ema/restart_decay", "0.9999"),
     ("/ema/use_restart_decay", "false"),
@@ -26,9 +28,26 @@ const LATER_KEYS: [(&str, &str); 19] = [
     ("/model/decoder/reg_scale", "4.0"),
     ("/model/decoder/sampling", "\"bilinear\""),
     ("/model/encoder/version", "\"rt-detrv2\""),
+    ("/model/initial_weights", "\"early\""),
     ("/model/strides", "[8,16,32]"),
     ("/schedule/augment_end", "null"),
 ];
+
+/// A configuration as an older program recorded it: a key that came later has the value that computes
+/// what was computed then, which need not be its default.
+pub fn recorded<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Config, D::Error> {
+    let mut config = Value::deserialize(deserializer)?;
+    for (pointer, value) in LATER_KEYS {
+        let (table, key) = pointer.rsplit_once('/').unwrap_or(("", pointer));
+        if let Some(Value::Object(table)) = config.pointer_mut(table)
+            && !table.contains_key(key)
+        {
+            let value = serde_json::from_str(value).map_err(D::Error::custom)?;
+            table.insert(key.to_owned(), value);
+        }
+    }
+    serde_json::from_value(config).map_err(D::Error::custom)
+}
 
 /// The id of a cell: 16 hexadecimal characters, shown shortened to 8.
 ///
@@ -109,13 +128,20 @@ mod tests {
     #[test]
     fn of_a_finished_cell_does_not_change_with_keys_that_came_later() {
         // The identity that the first ledgers were written with: no later key at all.
-        let identity = canonical(&identity_of(&Config::default()));
+        let mut early = Config::default();
+        early.denoising.train_padding = true;
+        early.model.initial_weights = crate::config::InitialWeights::Early;
+        let identity = canonical(&identity_of(&early));
         for (pointer, _) in LATER_KEYS {
             let key = pointer.rsplit('/').next().expect("a key");
             // `backbone.kind` and `decoder.kind` are one spelling.
             assert!(!identity.contains(&format!("\"{key}\":")), "{key} is in {identity}");
         }
-        assert_eq!(id(&Config::default()), "e51e001471d91d1c");
+        assert_eq!(id(&early), "e51e001471d91d1c");
+        // What an older program wrote is read as what it computed.
+        assert_eq!(recorded(identity_of(&early)).expect("a configuration"), early);
+        let now = Config::default();
+        assert_eq!(recorded(as_json(&now)).expect("a configuration"), now);
     }
 
     #[test]
@@ -156,6 +182,7 @@ mod tests {
                 "rtdetrv2" => "dfine",
                 "rt-detrv2" => "dfine",
                 "bilinear" => "discrete",
+                "official" => "early",
                 other => panic!("a new choice needs another one to change to: {other}"),
             }),
             other => panic!("not a leaf: {other}"),
