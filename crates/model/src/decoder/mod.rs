@@ -209,3 +209,6 @@ pub fn inverse_sigmoid<const D: usize>(x: Tensor<D>) -> Tensor<D> {
     let odds = x.clone().clamp_min(1e-5) / x.neg().add_scalar(1.0).clamp_min(1e-5);
     odds.log()
 }
+
+#[cfg(test)]
+mod tests;
