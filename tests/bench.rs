@@ -1,0 +1,38 @@
+//! `deim bench`: what it prints, and what it says of a wrong command line.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::process::{Command, Output};
+
+fn bench(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_deim")).arg("bench").args(arguments).output().unwrap()
+}
+
+#[test]
+fn a_training_step_is_timed_by_stages_in_one_line_of_json() {
+    let small = ["--model", "n", "--size", "64", "--batch", "1", "--steps", "2", "--warmup", "0"];
+    let output = bench(&[&["train"], &small[..], &["--json"]].concat());
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(text.lines().count(), 1);
+    let measured: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let total = measured["median_ms"].as_f64().unwrap();
+    for stage in ["forward", "criterion", "backward", "optimizer", "ema"] {
+        let time = measured["stages_ms"][stage].as_f64().unwrap();
+        assert!(time > 0.0 && time < total, "{stage} took {time} of {total} ms");
+    }
+}
+
+#[test]
+fn an_unknown_detector_is_refused_with_the_names_of_the_known_ones() {
+    let output = bench(&["infer", "--model", "r19"]);
+    assert_eq!(output.status.code(), Some(2));
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert!(message.contains("'r19'") && message.contains("r18"), "{message}");
+}
+
+#[test]
+fn a_size_that_the_strides_do_not_divide_is_refused() {
+    let output = bench(&["infer", "--size", "100"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8(output.stderr).unwrap().contains("multiple of 32, found 100"));
+}
