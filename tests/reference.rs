@@ -37,7 +37,16 @@ fn every_case_of_the_whole_collection_passes() {
         println!("not checked: the whole collection of cases is not here");
         return;
     }
-    for section in ["losses", "matcher", "denoising", "dfine_math", "schedule", "coco_eval"] {
+    for section in [
+        "losses",
+        "matcher",
+        "denoising",
+        "dfine_math",
+        "schedule",
+        "coco_eval",
+        "model_eval",
+        "train_step",
+    ] {
         assert_all_pass(&verify(&all.join(section)));
     }
 }
@@ -156,6 +165,14 @@ fn one_changed_value_fails_its_case() {
         ("schedule/ema_decay", "updates", 3, 1.0),
         ("schedule/ema_steps", "model.3.0.weight", 5, 0.1),
         ("coco_eval/edge_crowd", "recall", 0, 0.01),
+        ("model_eval/n", "pred_logits", 1234, 1e-3),
+        ("model_eval/n", "probe.encoder.1.samples", 5, 0.1),
+        ("model_eval/n", "enc_topk_indices", 7, 1.0),
+        ("model_eval/r18", "post.boxes", 6, 0.5),
+        ("train_step/n_mal", "step0.target.1.labels", 2, 1.0),
+        ("train_step/n_mal", "step0.target.0.boxes", 2, 0.2),
+        ("train_step/n_mal", "step0.grad_norm", 300, 1.0),
+        ("train_step/n_mal", "step0.ema_samples", 8 * 100, 0.01),
     ] {
         let copy = Copy::of(case);
         let before = copy.report();

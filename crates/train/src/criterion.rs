@@ -69,7 +69,7 @@ impl CriterionConfig {
             weight_giou: loss.weight_giou,
             boxes_weight: None,
             union_set: loss.union_set,
-            edges: (decoder.kind == DecoderKind::Dfine).then(|| EdgeLoss {
+            edges: (decoder.kind == DecoderKind::Dfine).then_some(EdgeLoss {
                 reg_max: decoder.reg_max,
                 reg_scale: decoder.reg_scale,
                 up: UP,

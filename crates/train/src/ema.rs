@@ -63,3 +63,44 @@ impl ModuleMapper for Mixer {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Device;
+    use deim_model::weights;
+    use deim_spec::Config;
+
+    use super::*;
+
+    fn detector(seed: u64) -> Detector {
+        let mut config = Config::default();
+        let model = &mut config.model;
+        model.backbone.block = deim_spec::config::Block::Basic;
+        model.backbone.blocks = [1; 4];
+        model.backbone.stem = [2; 3];
+        model.backbone.widths = [2; 4];
+        (model.encoder.hidden, model.encoder.heads, model.encoder.feedforward) = (8, 2, 4);
+        (model.decoder.hidden, model.decoder.heads, model.decoder.feedforward) = (8, 2, 4);
+        model.decoder.layers = 2;
+        Detector::new(&config, 2, seed, &Device::flex())
+    }
+
+    fn weight(detector: &Detector) -> f64 {
+        weights::read(detector)[0].1.iter::<f64>().next().unwrap()
+    }
+
+    #[test]
+    fn another_decay_counts_from_the_next_update_on() {
+        let config = config::Ema { decay: 0.9, warmups: 0, ..config::Ema::default() };
+        let (start, target) = (detector(1), detector(2));
+        let (from, to) = (weight(&start), weight(&target));
+        let mut ema = Ema::new(&config, start);
+        ema.update(&target);
+        let first = 0.9 * from + 0.1 * to;
+        assert!((weight(&ema.detector) - first).abs() < 1e-6);
+        ema.set_decay(0.5);
+        ema.update(&target);
+        assert!((weight(&ema.detector) - 0.5 * (first + to)).abs() < 1e-6);
+        assert_eq!(ema.updates, 2);
+    }
+}

@@ -126,6 +126,12 @@ impl Stages {
         self.announced_decay
     }
 
+    /// The decay that the average goes on with: officially the first one for ever, and the announced
+    /// one where that is meant to have an effect (`ema.use_restart_decay`).
+    pub fn decay(&self, use_announced: bool) -> f64 {
+        if use_announced { self.announced_decay } else { self.rules.ema_decay }
+    }
+
     /// What happens before an epoch is trained.
     pub fn before(&mut self, epoch: u32) -> Option<Action> {
         if epoch != self.rules.stop_epoch {
@@ -229,6 +235,26 @@ mod tests {
             reloads(StageRules { reload_best: false, ..RULES }, &[0.1, 0.2, 0.1, 0.1]).len(),
             0
         );
+    }
+
+    #[test]
+    fn the_restart_decay_has_an_effect_only_where_it_is_asked_for() {
+        let rules = StageRules { ema_restart_decay: 0.9998, ..RULES };
+        let mut stages = Stages::new(rules);
+        let mut decays = Vec::new();
+        for (epoch, ap) in (0..).zip([0.1, 0.2, 0.1, 0.1, 0.1, 0.1]) {
+            stages.before(epoch);
+            stages.trained(epoch);
+            decays.push((stages.decay(false), stages.decay(true)));
+            stages.evaluated(epoch, ap);
+        }
+        assert!(decays.iter().all(|&(official, _)| official == 0.9999));
+        // From stage 2 on, and a little less after each of its ways back (after epochs 2 and 4).
+        for (&(_, decay), expected) in
+            decays.iter().zip([0.9999, 0.9999, 0.9998, 0.9997, 0.9997, 0.9996])
+        {
+            assert!((decay - expected).abs() < 1e-12, "{decays:?}");
+        }
     }
 
     #[test]

@@ -42,14 +42,25 @@ pub fn verify(case: &Case, device: &Device, check: &mut Check) -> Result<(), Cas
     let trainer = |neighbour| Trainer::new(case, &config, neighbour, device);
     let mut ours = trainer(0)?;
     groups(&config, &names, ours.learner.detector(), check)?;
-    let mut neighbours = (1..=NEIGHBOURS).map(trainer).collect::<Result<Vec<_>, _>>()?;
-    for step in 0..case.count("steps")? {
+    let steps = case.count("steps")?;
+    // Large detectors fill the memory: for a single step there is one neighbour at a time.
+    let kept = if steps > 1 { NEIGHBOURS } else { 0 };
+    let mut neighbours = (1..=kept).map(trainer).collect::<Result<Vec<_>, _>>()?;
+    for step in 0..steps {
         let prefix = format!("step{step}.");
         let mut watcher = Watcher::new(case, &prefix, rules, check);
         let (loss, mut computed) = ours.step(step, &mut watcher)?;
         computed.gradients = watcher.finish()?;
         let mut noises = Vec::new();
-        for neighbour in &mut neighbours {
+        for number in 0..NEIGHBOURS {
+            let mut single;
+            let neighbour = match neighbours.get_mut(number) {
+                Some(neighbour) => neighbour,
+                None => {
+                    single = trainer(number + 1)?;
+                    &mut single
+                }
+            };
             let mut gradients = Gradients::default();
             let (other, mut computed) = neighbour.step(step, &mut gradients)?;
             computed.gradients = gradients.0;
