@@ -124,8 +124,7 @@ mod tests {
         config.schedule.stop_epoch = Some(1);
         config.schedule.augment_end = Some(1);
         config.model.decoder.eval_layer = Some(1);
-        let stage =
-            HgStage { middle: 1, out: 2, blocks: 1, light: false, kernel: 3, layers: 1 };
+        let stage = HgStage { middle: 1, out: 2, blocks: 1, light: false, kernel: 3, layers: 1 };
         let stages = std::array::from_fn(|_| stage.clone());
         config.model.backbone.hgnetv2 = Some(HgNet { stem: [2, 2], stages, lab: false });
         let keys: Vec<String> = all().into_iter().map(|key| key.path).collect();

@@ -27,6 +27,8 @@ impl Tolerance {
 pub struct Check {
     pub worst: Option<Worst>,
     pub compared: usize,
+    /// Every comparison beyond its tolerance.
+    pub beyond: Vec<Worst>,
 }
 
 impl Check {
@@ -78,6 +80,10 @@ impl Check {
     }
 
     fn note(&mut self, tensor: &str, of_tolerance: f64, absolute: f64) {
+        // Also what is not a number.
+        if of_tolerance.is_nan() || of_tolerance > 1.0 {
+            self.beyond.push(Worst { tensor: tensor.to_owned(), of_tolerance, absolute });
+        }
         let worse = |worst: &Worst| {
             of_tolerance > worst.of_tolerance
                 || (of_tolerance.is_nan() && !worst.of_tolerance.is_nan())
@@ -89,7 +95,7 @@ impl Check {
 
     /// Whether everything compared was within its tolerance, and something was compared.
     pub fn holds(&self) -> bool {
-        self.compared > 0 && self.worst.as_ref().is_none_or(|worst| worst.of_tolerance <= 1.0)
+        self.compared > 0 && self.beyond.is_empty()
     }
 }
 

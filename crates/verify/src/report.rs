@@ -40,6 +40,8 @@ pub struct CaseReport {
     pub outcome: Outcome,
     /// The comparison that came closest to its tolerance, or went furthest beyond it.
     pub worst: Option<Worst>,
+    /// Every comparison beyond its tolerance.
+    pub beyond: Vec<Worst>,
 }
 
 /// Passed, failed or not looked at.
@@ -65,7 +67,13 @@ pub struct Worst {
 impl CaseReport {
     /// A case that could not be compared at all.
     pub fn failed(folder: &Path, kind: Option<String>, reason: String) -> Self {
-        Self { name: name(folder), kind, outcome: Outcome::Fail { reason }, worst: None }
+        Self {
+            name: name(folder),
+            kind,
+            outcome: Outcome::Fail { reason },
+            worst: None,
+            beyond: Vec::new(),
+        }
     }
 
     /// The report as one line.

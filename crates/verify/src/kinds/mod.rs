@@ -63,7 +63,11 @@ pub fn verify(folder: &Path, device: &Device) -> CaseReport {
     let Some((verify, arrays)) = lookup(&kind) else {
         let reason = format!("cases of kind '{kind}' cannot be verified yet");
         let outcome = Outcome::Skip { reason };
-        return CaseReport { name: report::name(folder), kind: Some(kind), outcome, worst: None };
+        return CaseReport {
+            kind: Some(kind),
+            outcome,
+            ..CaseReport::failed(folder, None, String::new())
+        };
     };
     let mut check = Check::default();
     let result =
@@ -72,7 +76,14 @@ pub fn verify(folder: &Path, device: &Device) -> CaseReport {
         Err(error) => Outcome::Fail { reason: error.to_string() },
         Ok(()) if check.holds() => Outcome::Pass,
         Ok(()) if check.compared == 0 => Outcome::Fail { reason: "nothing to compare".into() },
-        Ok(()) => Outcome::Fail { reason: "beyond its tolerance".into() },
+        Ok(()) => Outcome::Fail {
+            reason: format!(
+                "{} of {} comparisons are beyond their tolerance",
+                check.beyond.len(),
+                check.compared
+            ),
+        },
     };
-    CaseReport { name: report::name(folder), kind: Some(kind), outcome, worst: check.worst }
+    let Check { worst, beyond, .. } = check;
+    CaseReport { name: report::name(folder), kind: Some(kind), outcome, worst, beyond }
 }

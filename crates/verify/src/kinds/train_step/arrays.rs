@@ -4,16 +4,13 @@ use deim_spec::Config;
 use deim_train::param_groups::{ParamGroups, Rates};
 
 use super::names::{Kind, Names, Parameter, Values, kind, norm, values};
-use super::rules::{LARGEST_NOISE, NormRule, Rules};
+use super::rules::{NormRule, Rules};
 use crate::case::{Case, CaseError};
 use crate::compare::{Check, Tolerance};
 use crate::kinds::loss::failed;
 
 /// Samples stored of every tensor.
 const SAMPLES: usize = 8;
-
-/// The share of the comparable gradients that may turn out to be noise in our code.
-const MOST_NOISY: f64 = 0.05;
 
 /// What a step computed.
 #[derive(Debug, Default)]
@@ -63,13 +60,6 @@ impl<'a> Tensors<'a> {
         Ok(Self { ours: of(step.ours)?, neighbours, name })
     }
 
-    /// How far the neighbours' norms are from ours.
-    fn norm_noise(&self) -> f64 {
-        let ours = norm(&self.ours);
-        let away = self.neighbours.iter().map(|values| (norm(values) - ours).abs());
-        away.fold(0.0, f64::max)
-    }
-
     /// How far the neighbours' element is from ours.
     fn noise(&self, element: usize) -> f64 {
         let at = |values: &Vec<f32>| f64::from(values[element]);
@@ -103,30 +93,11 @@ impl Step<'_> {
         })
     }
 
-    /// Whether the gradient of each parameter is more than noise in 32 bits: in the official code,
-    /// where the case says so, and by the same measure in ours.
+    /// Whether the gradient of each parameter is more than noise in the official code.
     fn comparable(&self) -> Result<Vec<bool>, CaseError> {
         let name = format!("step{}.comparable", self.step);
         let flags = self.case.shaped(&name, &[self.names.params.len()])?;
-        let mut comparable: Vec<bool> = flags.values.iter().map(|&flag| flag != 0.0).collect();
-        let all = comparable.iter().filter(|&&flag| flag).count();
-        let mut noisy = Vec::new();
-        for (parameter, flag) in self.names.params.iter().zip(&mut comparable) {
-            if *flag && self.ours.gradients.contains_key(&parameter.name) {
-                let gradient = self.gradient(parameter)?;
-                if gradient.norm_noise() > LARGEST_NOISE * norm(&gradient.ours) {
-                    *flag = false;
-                    noisy.push(parameter.name.as_str());
-                }
-            }
-        }
-        if noisy.len() as f64 > MOST_NOISY * all as f64 {
-            let (noisy, first) = (noisy.len(), noisy[0]);
-            let text =
-                format!("step{}: {noisy} of {all} gradients are noise, first {first}", self.step);
-            return Err(CaseError::new(text));
-        }
-        Ok(comparable)
+        Ok(flags.values.iter().map(|&flag| flag != 0.0).collect())
     }
 
     fn gradient<'a>(&self, parameter: &'a Parameter) -> Result<Tensors<'a>, CaseError> {
@@ -175,7 +146,7 @@ impl Step<'_> {
             })?;
             stored.norm(index, &tensors, self.rules.delta, 0.0, check)?;
             let elements = self.elements(parameter, groups.rates(&parameter.name))?;
-            stored.samples(index, &tensors, |element| elements.bound(element, &tensors), check)?;
+            stored.samples(index, &tensors, |element| elements.bound(element), check)?;
         }
         Ok(())
     }
@@ -207,7 +178,7 @@ impl Step<'_> {
             let elements = self.elements(parameter, groups.rates(&parameter.name))?;
             let least = elements.norm_bound(&tensors.ours);
             stored.norm(index, &tensors, self.rules.state, least, check)?;
-            stored.samples(index, &tensors, |element| elements.bound(element, &tensors), check)?;
+            stored.samples(index, &tensors, |element| elements.bound(element), check)?;
         }
         Ok(())
     }
@@ -239,17 +210,13 @@ struct Elements {
 
 impl Elements {
     /// How far an element may be off; none where its gradient is noise in exact arithmetic.
-    fn bound(&self, element: usize, tensors: &Tensors<'_>) -> Option<f64> {
+    fn bound(&self, element: usize) -> Option<f64> {
         let count = self.near_zero.len();
         if self.is_bias && (count / 3..2 * count / 3).contains(&element) {
             return None;
         }
         let near_zero = self.near_zero.get(element).is_some_and(|&near_zero| near_zero);
-        // A step is only as long as the gradient is large against AdamW's epsilon; where it is not, the
-        // step's own noise tells.
-        let noise = self.rules.gradient.noise * tensors.noise(element);
-        let off = if near_zero { self.whole_step } else { noise.min(self.whole_step) };
-        Some(off.max(self.rules.sample))
+        Some(if near_zero { self.whole_step.max(self.rules.sample) } else { self.rules.sample })
     }
 
     /// How far the norm of the values may be off because those of gradients near zero are.
@@ -282,7 +249,7 @@ impl Stored<'_> {
         check: &mut Check,
     ) -> Result<f64, CaseError> {
         let (single, double) = (self.single[index], self.double[index]);
-        let mut tolerance = rule.bound(single, double, tensors.norm_noise());
+        let mut tolerance = rule.bound(single, double);
         tolerance.absolute = tolerance.absolute.max(least);
         let name = format!("{}_norm of {}", self.name, tensors.name);
         check.values(&name, &[norm(&tensors.ours)], &[single], tolerance)?;

@@ -3,13 +3,8 @@
 use crate::case::{Case, CaseError};
 use crate::compare::Tolerance;
 
-/// The rules of a case. A norm may be off by a share of itself or by a multiple of its noise in 32 bits,
-/// whichever is larger.
-///
-/// The case gives one sample of that noise: the difference between the official code in 32 and in 64
-/// bits. By luck it is far too small for some tensors whose gradient is nearly pure cancellation. So a
-/// second estimate is taken from our own code, as the effect of the smallest change of the weights that
-/// 32 bits can express; tensors with a sound gradient hardly move by that, and keep the stated share.
+/// The rules of a case. A norm may be off by a share of itself or by a multiple of its noise, the
+/// difference between the official code in 32 and in 64 bits, whichever is larger.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Rules {
     pub loss: Tolerance,
@@ -31,16 +26,10 @@ pub struct NormRule {
     pub noise: f64,
 }
 
-/// Cases call a gradient comparable whose noise is at most this share of its norm; no larger noise is
-/// granted.
-pub const LARGEST_NOISE: f64 = 0.02;
-
 impl NormRule {
-    /// What is allowed about a norm that the official code gave in 32 and in 64 bits, and that is known
-    /// to our code up to `own_noise`.
-    pub fn bound(self, single: f64, double: f64, own_noise: f64) -> Tolerance {
-        let own = own_noise.min(LARGEST_NOISE * single.abs());
-        let noise = self.noise * (single - double).abs().max(own);
+    /// What is allowed about a norm that the official code gave in 32 and in 64 bits.
+    pub fn bound(self, single: f64, double: f64) -> Tolerance {
+        let noise = self.noise * (single - double).abs();
         Tolerance { absolute: noise.max(self.relative * single.abs()), relative: 0.0 }
     }
 }
@@ -108,10 +97,7 @@ mod tests {
     #[test]
     fn a_norm_may_be_off_by_a_share_or_by_the_noise_of_the_original() {
         let rule = NormRule { relative: 1e-3, noise: 10.0 };
-        assert!((rule.bound(2.0, 2.0, 1e-5).absolute - 2e-3).abs() < 1e-12);
-        assert!((rule.bound(2.0, 2.001, 1e-5).absolute - 1e-2).abs() < 1e-12);
-        assert!((rule.bound(2.0, 2.001, 2e-3).absolute - 2e-2).abs() < 1e-12);
-        // Whatever is computed, noise beyond what cases call comparable excuses nothing.
-        assert!((rule.bound(2.0, 2.001, 5.0).absolute - 0.4).abs() < 1e-12);
+        assert!((rule.bound(2.0, 2.0).absolute - 2e-3).abs() < 1e-12);
+        assert!((rule.bound(2.0, 2.001).absolute - 1e-2).abs() < 1e-12);
     }
 }
