@@ -10,7 +10,7 @@ use std::path::Path;
 
 use burn::tensor::{Device, TensorData};
 use deim_model::{Detector, weights};
-use deim_spec::official::{Family, Official, models};
+use deim_spec::official::{Official, models};
 use serde_json::Value;
 
 /// Standard errors that two samples of one distribution may be apart.
