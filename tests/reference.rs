@@ -17,15 +17,18 @@ fn verify(folder: &Path) -> Vec<CaseReport> {
 }
 
 /// Training steps in which 32-bit rounding decides a ReLU or a rank otherwise than in the official
-/// run, so that a few gradients are further off than the case allows (docs/models.md). They fail,
-/// and `deim verify` says so; here they may fail by no more than this.
-const ROUNDING: [&str; 6] = [
+/// run, so that a few gradients are further off than the case allows (docs/models.md). `deim verify`
+/// fails them; here they may fail by no more than this. Which of them do depends on the order of
+/// sums, and so on the processor: six of the eight on one with AVX-512.
+const ROUNDING: [&str; 8] = [
     "train_step/n_mal",
     "train_step/n_mal_3steps",
     "train_step/n_mal_empty_image",
     "train_step/n_mal_no_targets",
     "train_step/n_vfl",
     "train_step/r18_mal",
+    "train_step/r18_mal_empty_image",
+    "train_step/r18_vfl",
 ];
 
 /// Nothing but gradients and what follows from them, and few of those.
@@ -201,14 +204,18 @@ fn one_changed_value_fails_its_case() {
     ] {
         let copy = Copy::of(case);
         let before = copy.report();
-        assert_eq!(before.outcome, Outcome::Pass, "{case} unchanged: {}", before.line());
+        let rounding = CaseReport { name: case.to_owned(), ..before.clone() };
+        assert!(
+            before.outcome == Outcome::Pass || is_rounding(&rounding),
+            "{case} unchanged: {}",
+            before.line()
+        );
         copy.change(tensor, |place| place == index, by);
         let after = copy.report();
-        assert!(
-            matches!(after.outcome, Outcome::Fail { .. }),
-            "{case} with another {tensor}[{index}]: {}",
-            after.line()
-        );
+        let fails = matches!(after.outcome, Outcome::Fail { .. });
+        // One that fails already has to fail by more.
+        let more = before.outcome == Outcome::Pass || after.beyond.len() > before.beyond.len();
+        assert!(fails && more, "{case} with another {tensor}[{index}]: {}", after.line());
     }
 }
 
