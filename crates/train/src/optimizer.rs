@@ -47,18 +47,6 @@ impl Optimizer {
     }
 
     /// One step: clips the global norm of the gradients and updates every parameter that has one.
-    pub fn step(
-        &mut self,
-        detector: Detector,
-        gradients: &mut Gradients,
-        schedule: &FlatCosine,
-        iteration: u64,
-    ) -> Detector {
-        let gradients = named(&detector, gradients);
-        self.update(detector, gradients, schedule, iteration)
-    }
-
-    /// [`Optimizer::step`] with gradients already collected by [`named`].
     pub fn update(
         &mut self,
         detector: Detector,

@@ -25,30 +25,6 @@ pub fn filled<M: Module>(module: M) -> Result<M, weights::WeightsError> {
     weights::load(module, &tensors)
 }
 
-/// How many units in the last place a neighbour is away: about as often as a value is rounded on its way
-/// through a layer (products summed, centred, scaled, shifted).
-const STEPS: usize = 4;
-
-/// A module in which every number is a neighbour of what it was, [`STEPS`] units in the last place above
-/// or below, as drawn from the name. Zeros stay.
-pub fn neighbour<M: Module>(module: M, number: usize) -> Result<M, weights::WeightsError> {
-    let tensors: BTreeMap<String, TensorData> = weights::read(&module)
-        .into_iter()
-        .map(|(name, data)| {
-            let draws = uniform(&format!("neighbour {number}:{name}"), data.num_elements());
-            let values = data.iter::<f32>().zip(draws).map(|(value, draw)| match value {
-                0.0 => value,
-                _ if draw < 0.5 => (0..STEPS).fold(value, |value, _| value.next_up()),
-                _ => (0..STEPS).fold(value, |value, _| value.next_down()),
-            });
-            let values: Vec<f32> = values.collect();
-            let shape = data.shape.to_vec();
-            (name, TensorData::new(values, shape))
-        })
-        .collect();
-    weights::load(module, &tensors)
-}
-
 /// The values of the tensor of this name; none where it keeps what it was built with.
 pub fn tensor(name: &str, shape: &[usize]) -> Option<Vec<f32>> {
     let last = name.rsplit('.').next().unwrap_or(name);

@@ -40,6 +40,8 @@ pub struct CaseReport {
     pub outcome: Outcome,
     /// The comparison that came closest to its tolerance, or went furthest beyond it.
     pub worst: Option<Worst>,
+    /// How many arrays and values were compared.
+    pub compared: usize,
     /// Every comparison beyond its tolerance.
     pub beyond: Vec<Worst>,
 }
@@ -72,6 +74,7 @@ impl CaseReport {
             kind,
             outcome: Outcome::Fail { reason },
             worst: None,
+            compared: 0,
             beyond: Vec::new(),
         }
     }

@@ -84,6 +84,6 @@ pub fn verify(folder: &Path, device: &Device) -> CaseReport {
             ),
         },
     };
-    let Check { worst, beyond, .. } = check;
-    CaseReport { name: report::name(folder), kind: Some(kind), outcome, worst, beyond }
+    let Check { worst, compared, beyond } = check;
+    CaseReport { name: report::name(folder), kind: Some(kind), outcome, worst, compared, beyond }
 }

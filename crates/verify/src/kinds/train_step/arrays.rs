@@ -30,9 +30,6 @@ pub struct Step<'a> {
     /// Counted from 0.
     pub step: usize,
     pub ours: &'a Computed,
-    /// The same step of weights in which every number is its neighbour: what changes by that cannot
-    /// be known better in 32 bits.
-    pub neighbours: &'a [Computed],
 }
 
 /// Norms in 32 and 64 bits and samples of all tensors of a list.
@@ -43,29 +40,11 @@ struct Stored<'a> {
     samples: &'a [f64],
 }
 
-/// One tensor of ours, and the same of the neighbours.
-struct Tensors<'a> {
-    ours: Vec<f32>,
-    neighbours: Vec<Vec<f32>>,
+/// One tensor of ours.
+#[derive(Clone, Copy)]
+struct Tensor<'a> {
+    ours: &'a [f32],
     name: &'a str,
-}
-
-impl<'a> Tensors<'a> {
-    fn new(
-        step: &Step<'_>,
-        name: &'a str,
-        of: impl Fn(&Computed) -> Result<Vec<f32>, CaseError>,
-    ) -> Result<Self, CaseError> {
-        let neighbours = step.neighbours.iter().map(&of).collect::<Result<_, _>>()?;
-        Ok(Self { ours: of(step.ours)?, neighbours, name })
-    }
-
-    /// How far the neighbours' element is from ours.
-    fn noise(&self, element: usize) -> f64 {
-        let at = |values: &Vec<f32>| f64::from(values[element]);
-        let away = self.neighbours.iter().map(|values| (at(values) - at(&self.ours)).abs());
-        away.fold(0.0, f64::max)
-    }
 }
 
 impl Step<'_> {
@@ -100,30 +79,26 @@ impl Step<'_> {
         Ok(flags.values.iter().map(|&flag| flag != 0.0).collect())
     }
 
-    fn gradient<'a>(&self, parameter: &'a Parameter) -> Result<Tensors<'a>, CaseError> {
-        Tensors::new(self, &parameter.name, |computed| {
-            Ok(values(&computed.gradients, &parameter.name, &parameter.shape)?.to_vec())
-        })
+    /// A parameter's gradient; none where it has none.
+    fn gradient(&self, parameter: &Parameter) -> Result<Option<&[f32]>, CaseError> {
+        let gradients = &self.ours.gradients;
+        let has = gradients.contains_key(&parameter.name);
+        has.then(|| values(gradients, &parameter.name, &parameter.shape)).transpose()
     }
 
     fn compare_gradients(&self, comparable: &[bool], check: &mut Check) -> Result<(), CaseError> {
         let stored = self.stored("grad", self.names.params.len())?;
         for (index, parameter) in self.names.params.iter().enumerate() {
             let name = format!("{}_norm of {}", stored.name, parameter.name);
-            let has = self.ours.gradients.contains_key(&parameter.name);
+            let gradient = self.gradient(parameter)?;
             let should = stored.single[index] >= 0.0;
-            check.same(&format!("{name}: has a gradient"), &has, &should);
-            if !has || !should || !comparable[index] {
-                continue;
-            }
-            let tensors = self.gradient(parameter)?;
-            let bound = stored.norm(index, &tensors, self.rules.gradient, 0.0, check)?;
-            // The case states no rule for single elements: that of the norm, and the element's noise.
-            let bound = |element: usize| {
-                let noise = self.rules.gradient.noise * tensors.noise(element);
-                Some(bound.max(noise).max(self.rules.sample))
-            };
-            stored.samples(index, &tensors, bound, check)?;
+            check.same(&format!("{name}: has a gradient"), &gradient.is_some(), &should);
+            let Some(ours) = gradient.filter(|_| should && comparable[index]) else { continue };
+            let tensor = Tensor { ours, name: &parameter.name };
+            stored.norm(index, tensor, self.rules.gradient, check)?;
+            // The case states no rule for single elements: that of the norm.
+            let bound = stored.bound(index, self.rules.gradient).max(self.rules.sample);
+            stored.samples(index, tensor, |_| Some(bound), check)?;
         }
         Ok(())
     }
@@ -139,14 +114,14 @@ impl Step<'_> {
             if kind(&parameter.name) == Kind::Constant || !comparable[index] {
                 continue;
             }
-            let tensors = Tensors::new(self, &parameter.name, |computed| {
-                let after = values(&computed.after, &parameter.name, &parameter.shape)?;
-                let before = values(&computed.before, &parameter.name, &parameter.shape)?;
-                Ok(after.iter().zip(before).map(|(after, before)| after - before).collect())
-            })?;
-            stored.norm(index, &tensors, self.rules.delta, 0.0, check)?;
-            let elements = self.elements(parameter, groups.rates(&parameter.name))?;
-            stored.samples(index, &tensors, |element| elements.bound(element), check)?;
+            let after = values(&self.ours.after, &parameter.name, &parameter.shape)?;
+            let before = values(&self.ours.before, &parameter.name, &parameter.shape)?;
+            let ours: Vec<f32> =
+                after.iter().zip(before).map(|(after, before)| after - before).collect();
+            let tensor = Tensor { ours: &ours, name: &parameter.name };
+            stored.norm(index, tensor, self.rules.delta, check)?;
+            let elements = self.elements(index, groups.rates(&parameter.name))?;
+            stored.samples(index, tensor, |element| elements.bound(element), check)?;
         }
         Ok(())
     }
@@ -166,42 +141,38 @@ impl Step<'_> {
             if kind(&state.name) == Kind::Constant || skipped {
                 continue;
             }
-            let tensors = Tensors::new(self, &state.name, |computed| {
-                Ok(values(of(computed), &state.name, &state.shape)?.to_vec())
-            })?;
-            let Some(parameter) = parameter.map(|parameter| &self.names.params[parameter]) else {
+            let ours = values(of(self.ours), &state.name, &state.shape)?;
+            let tensor = Tensor { ours, name: &state.name };
+            stored.norm(index, tensor, self.rules.state, check)?;
+            let Some(parameter) = parameter else {
                 // The statistics of a batch norm.
-                stored.norm(index, &tensors, self.rules.state, 0.0, check)?;
-                stored.samples(index, &tensors, |_| Some(self.rules.sample), check)?;
+                stored.samples(index, tensor, |_| Some(self.rules.sample), check)?;
                 continue;
             };
-            let elements = self.elements(parameter, groups.rates(&parameter.name))?;
-            let least = elements.norm_bound(&tensors.ours);
-            stored.norm(index, &tensors, self.rules.state, least, check)?;
-            stored.samples(index, &tensors, |element| elements.bound(element), check)?;
+            let elements = self.elements(parameter, groups.rates(&state.name))?;
+            stored.samples(index, tensor, |element| elements.bound(element), check)?;
         }
         Ok(())
     }
 
     /// What is known of the elements of a parameter after its steps.
-    fn elements(&self, parameter: &Parameter, rates: Rates) -> Result<Elements, CaseError> {
-        let whole_step = self.rules.sample_rates * rates.learning_rate * (self.step + 1) as f64;
-        let has = self.ours.gradients.contains_key(&parameter.name);
-        let gradient = if has { Some(self.gradient(parameter)?) } else { None };
-        let near_zero = gradient.iter().flat_map(|gradient| {
-            // Within the noise of its sign.
-            let noise = |element| self.rules.gradient.noise * gradient.noise(element);
-            let slopes = gradient.ours.iter().enumerate();
-            slopes.map(move |(element, slope)| f64::from(slope.abs()) <= noise(element))
-        });
-        let is_bias = kind(&parameter.name) == Kind::AttentionBias;
-        Ok(Elements { rules: self.rules, whole_step, near_zero: near_zero.collect(), is_bias })
+    fn elements(&self, index: usize, rates: Rates) -> Result<Elements, CaseError> {
+        let parameter = &self.names.params[index];
+        // A gradient is near zero where what its norm may be off could turn its sign.
+        let shaky = self.stored("grad", self.names.params.len())?.bound(index, self.rules.gradient);
+        let slopes = self.gradient(parameter)?.unwrap_or_default();
+        Ok(Elements {
+            sample: self.rules.sample,
+            whole_step: self.rules.sample_rates * rates.learning_rate * (self.step + 1) as f64,
+            near_zero: slopes.iter().map(|slope| f64::from(slope.abs()) <= shaky).collect(),
+            is_bias: kind(&parameter.name) == Kind::AttentionBias,
+        })
     }
 }
 
 /// How sure the elements of a parameter are after AdamW's steps.
 struct Elements {
-    rules: Rules,
+    sample: f64,
     /// How far an element may be off whose gradient's sign is noise.
     whole_step: f64,
     near_zero: Vec<bool>,
@@ -216,15 +187,7 @@ impl Elements {
             return None;
         }
         let near_zero = self.near_zero.get(element).is_some_and(|&near_zero| near_zero);
-        Some(if near_zero { self.whole_step.max(self.rules.sample) } else { self.rules.sample })
-    }
-
-    /// How far the norm of the values may be off because those of gradients near zero are.
-    fn norm_bound(&self, values: &[f32]) -> f64 {
-        let shaky = values.iter().zip(&self.near_zero).filter(|&(_, &near_zero)| near_zero);
-        let shaky: Vec<f32> = shaky.map(|(&value, _)| value).collect();
-        let whole = norm(values);
-        if whole > 0.0 { self.whole_step * norm(&shaky) / whole } else { 0.0 }
+        Some(if near_zero { self.whole_step.max(self.sample) } else { self.sample })
     }
 }
 
@@ -239,39 +202,39 @@ fn average(computed: &Computed) -> &Values {
 }
 
 impl Stored<'_> {
-    /// Compares a norm; returns what it may be off, `least` in any case.
+    /// What a norm may be off.
+    fn bound(&self, index: usize, rule: NormRule) -> f64 {
+        rule.bound(self.single[index], self.double[index]).absolute
+    }
+
     fn norm(
         &self,
         index: usize,
-        tensors: &Tensors<'_>,
+        tensor: Tensor<'_>,
         rule: NormRule,
-        least: f64,
         check: &mut Check,
-    ) -> Result<f64, CaseError> {
-        let (single, double) = (self.single[index], self.double[index]);
-        let mut tolerance = rule.bound(single, double);
-        tolerance.absolute = tolerance.absolute.max(least);
-        let name = format!("{}_norm of {}", self.name, tensors.name);
-        check.values(&name, &[norm(&tensors.ours)], &[single], tolerance)?;
-        Ok(tolerance.absolute)
+    ) -> Result<(), CaseError> {
+        let tolerance = Tolerance { absolute: self.bound(index, rule), relative: 0.0 };
+        let name = format!("{}_norm of {}", self.name, tensor.name);
+        check.values(&name, &[norm(tensor.ours)], &[self.single[index]], tolerance)
     }
 
     /// Compares the strided elements, each within its own bound.
     fn samples(
         &self,
         index: usize,
-        tensors: &Tensors<'_>,
+        tensor: Tensor<'_>,
         bound: impl Fn(usize) -> Option<f64>,
         check: &mut Check,
     ) -> Result<(), CaseError> {
-        let count = tensors.ours.len();
-        let name = format!("{}_samples of {}", self.name, tensors.name);
+        let count = tensor.ours.len();
+        let name = format!("{}_samples of {}", self.name, tensor.name);
         for sample in 0..count.min(SAMPLES) {
             let element = if count <= SAMPLES { sample } else { sample * count / SAMPLES };
             let Some(absolute) = bound(element) else { continue };
             let expected = self.samples[index * SAMPLES + sample];
             let tolerance = Tolerance { absolute, relative: 0.0 }.with_rounding();
-            check.values(&name, &[f64::from(tensors.ours[element])], &[expected], tolerance)?;
+            check.values(&name, &[f64::from(tensor.ours[element])], &[expected], tolerance)?;
         }
         Ok(())
     }

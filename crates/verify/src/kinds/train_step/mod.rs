@@ -5,12 +5,12 @@ mod names;
 mod rules;
 mod watcher;
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Device;
 use deim_data::Target;
 use deim_model::{Detector, weights};
 use deim_spec::{Config, config};
 use deim_train::denoising::{Denoising, Layout, assemble, noised};
-use deim_train::optimizer::{NamedGradients, trained};
+use deim_train::optimizer::trained;
 use deim_train::param_groups::ParamGroups;
 use deim_train::schedule::FlatCosine;
 use deim_train::step::{Learner, Lesson, Watch};
@@ -23,53 +23,22 @@ use super::loss::failed;
 use super::{denoising, detector};
 use crate::case::{Case, CaseError};
 use crate::compare::{Check, Tolerance};
-use crate::fill;
 
 /// What must be equal but was computed in another order.
 const EXACT: Tolerance = Tolerance { absolute: 0.0, relative: 1e-12 };
-
-/// How many neighbours of the weights make the same steps, for the noise of every number.
-const NEIGHBOURS: usize = 3;
-
-/// A neighbour whose loss is further away than this made another choice, of a query or a match, and
-/// says nothing about noise.
-const SAME_LOSS: f64 = 1e-3;
 
 pub fn verify(case: &Case, device: &Device, check: &mut Check) -> Result<(), CaseError> {
     let config = config(case, check)?;
     let names = Names::read(case)?;
     let rules = Rules::read(case)?;
-    let trainer = |neighbour| Trainer::new(case, &config, neighbour, device);
-    let mut ours = trainer(0)?;
-    groups(&config, &names, ours.learner.detector(), check)?;
-    let steps = case.count("steps")?;
-    // Large detectors fill the memory: for a single step there is one neighbour at a time.
-    let kept = if steps > 1 { NEIGHBOURS } else { 0 };
-    let mut neighbours = (1..=kept).map(trainer).collect::<Result<Vec<_>, _>>()?;
-    for step in 0..steps {
+    let mut trainer = Trainer::new(case, &config, device)?;
+    groups(&config, &names, trainer.learner.detector(), check)?;
+    for step in 0..case.count("steps")? {
         let prefix = format!("step{step}.");
         let mut watcher = Watcher::new(case, &prefix, rules, check);
-        let (loss, mut computed) = ours.step(step, &mut watcher)?;
-        computed.gradients = watcher.finish()?;
-        let mut noises = Vec::new();
-        for number in 0..NEIGHBOURS {
-            let mut single;
-            let neighbour = match neighbours.get_mut(number) {
-                Some(neighbour) => neighbour,
-                None => {
-                    single = trainer(number + 1)?;
-                    &mut single
-                }
-            };
-            let mut gradients = Gradients::default();
-            let (other, mut computed) = neighbour.step(step, &mut gradients)?;
-            computed.gradients = gradients.0;
-            if (other - loss).abs() <= SAME_LOSS * loss.abs() {
-                noises.push(computed);
-            }
-        }
-        let step = Step { case, names: &names, rules, step, ours: &computed, neighbours: &noises };
-        step.compare(&config, check)?;
+        let mut ours = trainer.step(step, &mut watcher)?;
+        ours.gradients = watcher.finish()?;
+        Step { case, names: &names, rules, step, ours: &ours }.compare(&config, check)?;
     }
     Ok(())
 }
@@ -83,30 +52,17 @@ struct Trainer<'a> {
 }
 
 impl<'a> Trainer<'a> {
-    /// The case's detector, or a neighbour of it.
-    fn new(
-        case: &'a Case,
-        config: &'a Config,
-        neighbour: usize,
-        device: &Device,
-    ) -> Result<Self, CaseError> {
+    fn new(case: &'a Case, config: &'a Config, device: &Device) -> Result<Self, CaseError> {
         let with_gradients = device.clone().autodiff();
-        let build = |device| {
-            let detector = detector::filled(case, config, device)?;
-            if neighbour == 0 {
-                Ok(detector)
-            } else {
-                fill::neighbour(detector, neighbour).map_err(failed)
-            }
-        };
-        let (detector, averaged) = (build(&with_gradients)?, build(device)?);
+        let detector = detector::filled(case, config, &with_gradients)?;
+        let averaged = detector::filled(case, config, device)?;
         let classes = case.count("num_classes")?;
         let learner = Learner::new(config, classes, detector, averaged).map_err(failed)?;
         Ok(Self { case, config, device: with_gradients, learner })
     }
 
     /// Makes a step of the case; all it gives but the gradients.
-    fn step(&mut self, step: usize, watch: &mut dyn Watch) -> Result<(f64, Computed), CaseError> {
+    fn step(&mut self, step: usize, watch: &mut dyn Watch) -> Result<Computed, CaseError> {
         let case = self.case;
         let prefix = format!("step{step}.");
         let images = detector::images(case, case.text(&format!("{prefix}seed"))?, &self.device)?;
@@ -116,22 +72,10 @@ impl<'a> Trainer<'a> {
         let denoising = noise(case, &prefix, self.config, &targets, queries, &self.device)?;
         let lesson = Lesson { images, targets: &targets, denoising: denoising.as_ref() };
         let before = read(self.learner.detector());
-        let result = self.learner.step(lesson, &constant_rate(), step as u64, watch);
-        let loss = result.map_err(failed)?.loss;
+        self.learner.step(lesson, &constant_rate(), step as u64, watch).map_err(failed)?;
         let after = read(self.learner.detector());
         let average = read(&self.learner.ema.detector);
-        Ok((loss, Computed { gradients: Values::new(), before, after, average }))
-    }
-}
-
-/// Keeps a step's gradients.
-#[derive(Default)]
-struct Gradients(Values);
-
-impl Watch for Gradients {
-    fn gradients(&mut self, gradients: &NamedGradients) {
-        let flat = |gradient: &Tensor<1>| gradient.clone().into_data().iter::<f32>().collect();
-        self.0 = gradients.iter().map(|(name, slope)| (name.clone(), flat(slope))).collect();
+        Ok(Computed { gradients: Values::new(), before, after, average })
     }
 }
 
