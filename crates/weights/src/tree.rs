@@ -2,6 +2,9 @@
 
 use crate::tensor::Dtype;
 
+/// Names may nest as deep as a file likes, a drawing may not: what is deeper is one name.
+const DEEPEST: usize = 64;
+
 /// A tensor's description.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Leaf {
@@ -14,7 +17,7 @@ pub struct Leaf {
 pub fn tree<'a>(leaves: impl IntoIterator<Item = (&'a str, Leaf)>) -> Vec<String> {
     let mut root = Module::default();
     for (name, leaf) in leaves {
-        let mut path: Vec<&str> = name.split('.').collect();
+        let mut path: Vec<&str> = name.splitn(DEEPEST, '.').collect();
         let last = path.pop().unwrap_or_default();
         root.at(&path).leaves.push((last.to_owned(), Sizes::of(&leaf)));
     }
@@ -311,5 +314,12 @@ mod tests {
         assert_eq!(["0", "999", "1,000", "1,234,567"], [0, 999, 1000, 1_234_567].map(grouped));
         let names = ["0", "1", "3", "4", "5"].map(str::to_owned);
         assert_eq!(set(&names), "{0..1, 3..5}");
+    }
+
+    #[test]
+    fn a_name_of_a_million_modules_does_not_take_a_million_stack_frames() {
+        let deep = format!("a{}", ".a".repeat(1_000_000));
+        let lines = tree([(deep.as_str(), leaf(Dtype::F32, &[2]))]);
+        assert!(lines.len() <= DEEPEST && lines[lines.len() - 1].ends_with(" [2]"), "{lines:.80?}");
     }
 }
