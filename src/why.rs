@@ -8,7 +8,7 @@ use deim_lab::differences::between;
 use deim_lab::history::History;
 use deim_lab::record::Provenance;
 use deim_lab::why::{Found, find};
-use deim_spec::Config;
+use deim_spec::{Config, Recorded};
 
 use crate::output::{self, Outcome};
 use crate::progress::{duration, percent};
@@ -51,7 +51,7 @@ fn text(found: &Found) -> String {
     line("processes", &history.processes.to_string());
     if let Some(provenance) = &history.provenance {
         text.push_str("\nwhat the configuration sets differently from the defaults\n");
-        for difference in between(&Config::default(), &provenance.config) {
+        for difference in between(&Recorded::from(&Config::default()), &provenance.config) {
             text.push_str(&format!("  {difference}\n"));
         }
     }

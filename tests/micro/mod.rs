@@ -155,7 +155,7 @@ pub fn finished_lines(experiment: &str, cell: &Cell, ap: f64) -> Vec<Line> {
         scale: "default".into(),
         settings: cell.settings.clone(),
         seed: cell.seed,
-        config: cell.config.clone(),
+        config: deim_spec::Recorded::from(&cell.config),
         manifest: cell.manifest.clone(),
         numerics: deim_train::NUMERICS,
         device_class: "cpu".into(),

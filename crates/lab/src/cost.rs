@@ -1,6 +1,6 @@
 //! What a cell will cost, from what finished cells did cost.
 
-use deim_spec::Config;
+use deim_spec::{Config, Recorded};
 
 use crate::record::{Finished, Provenance};
 
@@ -20,22 +20,21 @@ impl Costs {
     /// None where nothing like it has finished.
     pub fn estimate(&self, config: &Config, device_class: &str) -> Option<f64> {
         let here = || self.known.iter().filter(|(known, _)| known.device_class == device_class);
-        let same = here().filter(|(known, _)| known.config == *config).map(|(_, seconds)| *seconds);
+        let wanted = Recorded::from(config);
+        let same = here().filter(|(known, _)| known.config == wanted).map(|(_, seconds)| *seconds);
         mean(same).or_else(|| {
-            let alike = here().filter(|(known, _)| alike(&known.config, config));
-            mean(alike.map(|(known, seconds)| {
-                seconds / f64::from(known.config.epochs.max(1)) * f64::from(config.epochs)
+            let alike = here().filter(|(known, _)| alike(&known.config, &wanted));
+            mean(alike.filter_map(|(known, seconds)| {
+                let epochs = known.config.get("epochs")?.as_f64().filter(|&epochs| epochs > 0.0)?;
+                Some(seconds / epochs * f64::from(config.epochs))
             }))
         })
     }
 }
 
 /// The same work in an epoch, but for losses and augmentation.
-fn alike(a: &Config, b: &Config) -> bool {
-    a.model == b.model
-        && a.data == b.data
-        && a.denoising.queries == b.denoising.queries
-        && a.eval.every == b.eval.every
+fn alike(a: &Recorded, b: &Recorded) -> bool {
+    ["model", "data", "denoising.queries", "eval.every"].iter().all(|key| a.get(key) == b.get(key))
 }
 
 fn mean(values: impl Iterator<Item = f64>) -> Option<f64> {
@@ -52,14 +51,15 @@ mod tests {
     fn the_same_row_counts_first_then_anything_alike_then_nothing() {
         let mut costs = Costs::default();
         let provenance = samples::provenance();
-        let config = provenance.config.clone();
+        let config = Config::default();
         assert_eq!(costs.estimate(&config, "cpu"), None);
         costs.add(&provenance, &samples::finished(60.0));
 
-        let mut other = provenance.clone();
-        other.config.loss.gamma = 9.0;
-        assert_eq!(costs.estimate(&other.config, "cpu"), Some(60.0));
-        costs.add(&other, &samples::finished(120.0));
+        let mut other = config.clone();
+        other.loss.gamma = 9.0;
+        assert_eq!(costs.estimate(&other, "cpu"), Some(60.0));
+        let provenance = Provenance { config: Recorded::from(&other), ..provenance };
+        costs.add(&provenance, &samples::finished(120.0));
         assert_eq!(costs.estimate(&config, "cpu"), Some(60.0));
 
         let mut half = config.clone();

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use deim_spec::Config;
+use deim_spec::Recorded;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -27,7 +27,7 @@ impl std::fmt::Display for Difference {
 }
 
 /// The keys whose values differ, in alphabetical order.
-pub fn between(before: &Config, after: &Config) -> Vec<Difference> {
+pub fn between(before: &Recorded, after: &Recorded) -> Vec<Difference> {
     let (before, after) = (leaves(before), leaves(after));
     let keys: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
     let value = |side: &BTreeMap<String, String>, key: &String| {
@@ -40,7 +40,7 @@ pub fn between(before: &Config, after: &Config) -> Vec<Difference> {
 }
 
 /// Every value by its dotted key, as tables print it.
-fn leaves(config: &Config) -> BTreeMap<String, String> {
+fn leaves(config: &Recorded) -> BTreeMap<String, String> {
     fn walk(value: &Value, key: &str, found: &mut BTreeMap<String, String>) {
         match value {
             Value::Object(map) => {
@@ -54,24 +54,25 @@ fn leaves(config: &Config) -> BTreeMap<String, String> {
         }
     }
     let mut found = BTreeMap::new();
-    let value = serde_json::to_value(config).expect("a Config has string keys and plain values");
-    walk(&value, "", &mut found);
+    walk(config.as_value(), "", &mut found);
     found
 }
 
 #[cfg(test)]
 mod tests {
+    use deim_spec::Config;
+
     use super::*;
 
     #[test]
     fn only_what_differs_is_named() {
-        let before = Config::default();
+        let mut after = Config::default();
+        let before = Recorded::from(&after);
         assert_eq!(between(&before, &before), []);
-        let mut after = before.clone();
         after.loss.gamma = 2.0;
         after.schedule.flat_epoch = Some(7);
         let differences: Vec<String> =
-            between(&before, &after).iter().map(ToString::to_string).collect();
+            between(&before, &Recorded::from(&after)).iter().map(ToString::to_string).collect();
         assert_eq!(differences, ["loss.gamma 1.5 -> 2.0", "schedule.flat_epoch absent -> 7"]);
     }
 }

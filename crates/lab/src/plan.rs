@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use deim_spec::{Config, Experiment, cell_id};
+use deim_spec::{Config, Experiment, Recorded, cell_id};
 use serde::Serialize;
 
 use crate::cost::Costs;
@@ -284,7 +284,7 @@ fn stale(cell: &Cell, own: &BTreeMap<String, History>, setting: &Setting) -> Opt
         (same && history.finished.is_some()).then_some((&history.last, id, provenance))
     });
     let (_, id, provenance) = candidates.max_by_key(|(last, id, _)| (*last, *id))?;
-    let mut differences = differences::between(&provenance.config, &cell.config);
+    let mut differences = differences::between(&provenance.config, &Recorded::from(&cell.config));
     if provenance.numerics != setting.numerics {
         differences.push(Difference::new("numerics", provenance.numerics, setting.numerics));
     }

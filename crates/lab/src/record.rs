@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use deim_spec::Config;
+use deim_spec::Recorded;
 use deim_train::events::{EpochRecord, Summary};
 use serde::{Deserialize, Serialize};
 
@@ -45,8 +45,7 @@ pub struct Provenance {
     /// The values of the experiment's axes in this cell, by key, in axis order as the spec prints them.
     pub settings: BTreeMap<String, String>,
     pub seed: u64,
-    #[serde(deserialize_with = "deim_spec::recorded")]
-    pub config: Config,
+    pub config: Recorded,
     /// Identity of the data set.
     pub manifest: String,
     /// Version of the numerics; raised by hand whenever a change of code changes a number.

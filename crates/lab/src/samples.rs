@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use deim_spec::Config;
+use deim_spec::{Config, Recorded};
 use deim_train::events::{EpochRecord, Seconds, Summary};
 
 use crate::record::{Finished, Line, Provenance, Record};
@@ -14,7 +14,7 @@ pub fn provenance() -> Provenance {
         scale: "mini".into(),
         settings: BTreeMap::from([("loss.gamma".into(), "1.5".into())]),
         seed: 0,
-        config: Config::default(),
+        config: Recorded::from(&Config::default()),
         manifest: "m".into(),
         numerics: 1,
         device_class: "cpu".into(),

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use deim_spec::Recorded;
 use deim_train::events::{Event, Summary};
 
 use crate::device::DeviceChoice;
@@ -161,7 +162,7 @@ fn provenance(order: &Order, device: DeviceChoice, resumed_at: Option<[u64; 2]>)
         scale: order.scale.clone(),
         settings: order.settings.clone(),
         seed: order.seed,
-        config: order.config.clone(),
+        config: Recorded::from(&order.config),
         manifest: order.manifest.clone(),
         numerics: order.numerics,
         device_class: device.class().to_owned(),
@@ -198,7 +199,7 @@ mod tests {
             settings: provenance.settings,
             cell: "cell".into(),
             seed: 0,
-            config: provenance.config,
+            config: deim_spec::Config::default(),
             manifest: provenance.manifest,
             numerics: 1,
             device: "cpu".into(),

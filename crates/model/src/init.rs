@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use burn::module::Module;
 use burn::tensor::TensorData;
 use deim_data::Draws;
-use deim_spec::config::{InitialWeights, Model};
+use deim_spec::config::Model;
 
 use crate::weights;
 
@@ -20,24 +20,19 @@ pub(crate) fn draw<M: Module>(module: M, model: &Model, seed: u64) -> M {
         if name.ends_with("weight") && shape.len() > 1 {
             fan_in_of_last_weight = shape[1..].iter().product();
         }
-        let mut draws = Draws::new(seed, &drawn_as(name, model), &[]);
+        let mut draws = Draws::new(seed, &drawn_as(name), &[]);
         let values = initial(name, shape, fan_in_of_last_weight, model, &mut draws);
         Some(TensorData::new(values, shape.to_vec()))
     })
 }
 
-/// Whether the decoder starts in every detail as the official one.
-fn as_official(model: &Model) -> bool {
-    model.initial_weights == InitialWeights::Official
-}
-
 /// The name that a tensor's values are drawn by. The layers of an official decoder are copies of
 /// one layer, so they start alike.
-fn drawn_as<'a>(name: &'a str, model: &Model) -> Cow<'a, str> {
+fn drawn_as(name: &str) -> Cow<'_, str> {
     const LAYERS: &str = "decoder.decoder.layers.";
     match name.strip_prefix(LAYERS).and_then(|rest| rest.split_once('.')) {
-        Some((_, part)) if as_official(model) => Cow::Owned(format!("{LAYERS}0.{part}")),
-        _ => Cow::Borrowed(name),
+        Some((_, part)) => Cow::Owned(format!("{LAYERS}0.{part}")),
+        None => Cow::Borrowed(name),
     }
 }
 
@@ -76,12 +71,7 @@ fn initial(
         return fixed(-(99_f32).ln());
     }
     // Box heads start by changing nothing.
-    if name.contains("bbox_head.layers.2") {
-        return fixed(0.0);
-    }
-    let official = as_official(model);
-    let of_layer = name.starts_with("decoder.dec_bbox_head.") && name.contains(".layers.2.");
-    if official && of_layer {
+    if name.contains("bbox_head.") && name.contains("layers.2.") {
         return fixed(0.0);
     }
     // D-FINE's gates halve, and its estimates of quality add nothing.
@@ -110,7 +100,7 @@ fn initial(
     let feedforward = name.contains("decoder.layers.")
         && (name.ends_with("linear1.weight") || name.ends_with("linear2.weight"));
     let projection = name.starts_with("decoder.input_proj.");
-    if official && (feedforward || projection) {
+    if feedforward || projection {
         return uniform(xavier());
     }
     // All layers of the query position head but the last of the three, and the token projection.

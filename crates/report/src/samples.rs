@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use deim_eval::Metrics;
 use deim_lab::record::{Finished, Line, Provenance, Record};
-use deim_spec::{Axis, Config, Experiment, PaperRow, PaperTable, Row, cell_id};
+use deim_spec::{Axis, Config, Experiment, PaperRow, PaperTable, Recorded, Row, cell_id};
 use deim_train::events::{EpochRecord, Summary};
 
 use crate::frame::Cell;
@@ -86,7 +86,7 @@ pub fn finished(experiment: &Experiment, cell: &Cell, class: &str, ap: f64) -> V
         scale: experiment.scale.clone(),
         settings: spec.settings.iter().cloned().collect(),
         seed: cell.seed,
-        config: spec.config.clone(),
+        config: Recorded::from(&spec.config),
         manifest: "scenes".into(),
         numerics: 1,
         device_class: class.into(),

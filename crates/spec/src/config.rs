@@ -18,7 +18,7 @@ pub use data::{Data, Source, Synthetic};
 pub use loss::{ClassLoss, Denoising, Loss, Matcher};
 pub use model::{
     Activation, Backbone, BackboneKind, Block, Decoder, DecoderKind, Encoder, EncoderVersion,
-    HgNet, HgStage, InitialWeights, Model, QueryPos, Sampling,
+    HgNet, HgStage, Model, QueryPos, Sampling,
 };
 pub use optimizer::{Ema, Optimizer, ParamGroup, Schedule};
 

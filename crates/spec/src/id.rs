@@ -1,52 +1,40 @@
 //! The identity of a cell: a hash of everything that decides its number.
 
-use serde::de::Error;
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::config::Config;
 use crate::keys::as_json;
 
-/// Keys that came after the first ledgers, each with the value that computes what was computed
-/// before it existed. At that value a key is left out of the identity, so that finished cells keep
-/// their ids; a change of its default must not change this list.
-const LATER_KEYS: [(&str, &str); 20] = [
-    ("/denoising/train_padding", "true"),
-    ("/ema/restart_decay", "0.9999"),
-    ("/ema/use_restart_decay", "false"),
-    ("/loss/union_set", "false"),
-    ("/loss/weight_ddf", "1.5"),
-    ("/loss/weight_fgl", "0.15"),
-    ("/model/backbone/freeze_at", "-1"),
-    ("/model/backbone/freeze_norm", "false"),
-    ("/model/backbone/freeze_stem_only", "true"),
-    ("/model/backbone/hgnetv2", "null"),
-    ("/model/backbone/kind", "\"presnet\""),
-    ("/model/decoder/eval_layer", "null"),
-    ("/model/decoder/kind", "\"rtdetrv2\""),
-    ("/model/decoder/reg_max", "32"),
-    ("/model/decoder/reg_scale", "4.0"),
-    ("/model/decoder/sampling", "\"bilinear\""),
-    ("/model/encoder/version", "\"rt-detrv2\""),
-    ("/model/initial_weights", "\"early\""),
-    ("/model/strides", "[8,16,32]"),
-    ("/schedule/augment_end", "null"),
-];
+/// A configuration as the program that computed wrote it down. A program of another age may know
+/// other keys, so it is not read as a [`Config`]: the words stay as they are, and the id can be
+/// computed from them again.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Recorded(Value);
 
-/// A configuration as an older program recorded it: a key that came later has the value that computes
-/// what was computed then, which need not be its default.
-pub fn recorded<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Config, D::Error> {
-    let mut config = Value::deserialize(deserializer)?;
-    for (pointer, value) in LATER_KEYS {
-        let (table, key) = pointer.rsplit_once('/').unwrap_or(("", pointer));
-        if let Some(Value::Object(table)) = config.pointer_mut(table)
-            && !table.contains_key(key)
-        {
-            let value = serde_json::from_str(value).map_err(D::Error::custom)?;
-            table.insert(key.to_owned(), value);
-        }
+impl From<&Config> for Recorded {
+    fn from(config: &Config) -> Self {
+        Self(as_json(config))
     }
-    serde_json::from_value(config).map_err(D::Error::custom)
+}
+
+impl From<&Recorded> for Recorded {
+    fn from(recorded: &Recorded) -> Self {
+        recorded.clone()
+    }
+}
+
+impl Recorded {
+    /// The value or table at a key such as `loss.gamma`.
+    pub fn get(&self, key: &str) -> Option<&Value> {
+        key.split('.').try_fold(&self.0, |table, name| table.get(name))
+    }
+
+    /// All of it, as JSON.
+    pub fn as_value(&self) -> &Value {
+        &self.0
+    }
 }
 
 /// The id of a cell: 16 hexadecimal characters, shown shortened to 8.
@@ -55,14 +43,14 @@ pub fn recorded<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Config, D:
 /// `device_class` is `cpu` or `cuda`. Two specs that resolve to the same values have the same id,
 /// however they were written.
 pub fn cell_id(
-    config: &Config,
+    config: impl Into<Recorded>,
     seed: u64,
     manifest: &str,
     numerics: u32,
     device_class: &str,
 ) -> String {
     let identity = json!({
-        "config": identity_of(config),
+        "config": config.into().0,
         "seed": seed,
         "manifest": manifest,
         "numerics": numerics,
@@ -70,20 +58,6 @@ pub fn cell_id(
     });
     let hash = blake3::hash(canonical(&identity).as_bytes()).to_hex();
     hash[..16].to_owned()
-}
-
-/// What of a configuration belongs to a cell's identity.
-fn identity_of(config: &Config) -> Value {
-    let mut identity = as_json(config);
-    for (pointer, value) in LATER_KEYS {
-        let (table, key) = pointer.rsplit_once('/').unwrap_or(("", pointer));
-        if let Some(Value::Object(table)) = identity.pointer_mut(table)
-            && table.get(key).is_some_and(|found| canonical(found) == value)
-        {
-            table.remove(key);
-        }
-    }
-    identity
 }
 
 /// JSON with sorted keys, no white space and one spelling for each number.
@@ -126,22 +100,19 @@ mod tests {
     }
 
     #[test]
-    fn of_a_finished_cell_does_not_change_with_keys_that_came_later() {
-        // The identity that the first ledgers were written with: no later key at all.
-        let mut early = Config::default();
-        early.denoising.train_padding = true;
-        early.model.initial_weights = crate::config::InitialWeights::Early;
-        let identity = canonical(&identity_of(&early));
-        for (pointer, _) in LATER_KEYS {
-            let key = pointer.rsplit('/').next().expect("a key");
-            // `backbone.kind` and `decoder.kind` are one spelling.
-            assert!(!identity.contains(&format!("\"{key}\":")), "{key} is in {identity}");
-        }
-        assert_eq!(id(&early), "e51e001471d91d1c");
-        // What an older program wrote is read as what it computed.
-        assert_eq!(recorded(identity_of(&early)).expect("a configuration"), early);
-        let now = Config::default();
-        assert_eq!(recorded(as_json(&now)).expect("a configuration"), now);
+    fn of_a_finished_cell_follows_from_its_record_whatever_keys_the_program_knows() {
+        let config = Config::default();
+        let mut recorded = Recorded::from(&config);
+        let line = serde_json::to_string(&recorded).expect("plain values");
+        assert_eq!(serde_json::from_str::<Recorded>(&line).expect("JSON"), recorded);
+        assert_eq!(cell_id(&recorded, 0, "m", 1, "cpu"), id(&config));
+        recorded.0["loss"]["a_key_of_another_age"] = json!(1.0);
+        let line = serde_json::to_string(&recorded).expect("plain values");
+        let read: Recorded = serde_json::from_str(&line).expect("JSON");
+        assert_eq!(read.get("loss.a_key_of_another_age"), Some(&json!(1.0)));
+        assert_eq!(read.get("loss.gamma.nothing"), None);
+        assert_eq!(cell_id(&read, 0, "m", 1, "cpu"), cell_id(&recorded, 0, "m", 1, "cpu"));
+        assert_ne!(cell_id(&read, 0, "m", 1, "cpu"), id(&config));
     }
 
     #[test]
@@ -182,7 +153,6 @@ mod tests {
                 "rtdetrv2" => "dfine",
                 "rt-detrv2" => "dfine",
                 "bilinear" => "discrete",
-                "official" => "early",
                 other => panic!("a new choice needs another one to change to: {other}"),
             }),
             other => panic!("not a leaf: {other}"),

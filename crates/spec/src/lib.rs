@@ -27,6 +27,6 @@ mod typed;
 pub use config::Config;
 pub use error::SpecError;
 pub use experiment::{Axis, Experiment, Options, Row, load, names};
-pub use id::{cell_id, recorded};
+pub use id::{Recorded, cell_id};
 pub use paper::{PaperRow, PaperTable};
 pub use provenance::{Origin, Provenance};

@@ -211,7 +211,7 @@ mod tests {
     use super::*;
 
     const CONFIG: config::Denoising =
-        config::Denoising { queries: 100, label_noise: 0.5, box_noise: 1.0, train_padding: false };
+        config::Denoising { queries: 100, label_noise: 0.5, box_noise: 1.0 };
 
     fn target(count: usize) -> Target {
         Target {

@@ -22,8 +22,7 @@ pub struct Learner {
     pub ema: Ema,
     criterion: Criterion,
     pub optimizer: Optimizer,
-    /// The class of padded denoising queries, where its vector does not train.
-    padding: Option<usize>,
+    classes: usize,
 }
 
 /// The vectors of the denoising queries' classes.
@@ -100,7 +99,7 @@ impl Learner {
             ema: Ema::new(&config.ema, averaged),
             criterion: Criterion::new(config, classes),
             optimizer: Optimizer::new(&config.optimizer, &detector)?,
-            padding: (!config.denoising.train_padding).then_some(classes),
+            classes,
             detector: Some(detector),
         })
     }
@@ -155,9 +154,7 @@ impl Learner {
         let mut gradients = losses.total.backward();
         drop(outputs);
         let mut gradients = optimizer::named(self.detector(), &mut gradients);
-        if let Some(classes) = self.padding {
-            keep_padding(&mut gradients, classes);
-        }
+        keep_padding(&mut gradients, self.classes);
         watch.gradients(&gradients);
         let detector = self.detector.take().expect("a detector between two steps");
         let detector = self.optimizer.update(detector, gradients, schedule, iteration);
@@ -175,7 +172,7 @@ fn keep_padding(gradients: &mut NamedGradients, classes: usize) {
     if let Some(gradient) = gradients.remove(CLASS_TABLE) {
         let size = gradient.dims()[0];
         let rows = size / (classes + 1) * classes;
-        let zeros = Tensor::zeros([size - rows], &gradient.device());
+        let zeros = Tensor::zeros([size - rows], (&gradient.device(), gradient.dtype()));
         let kept = Tensor::cat(vec![gradient.narrow(0, 0, rows), zeros], 0);
         gradients.insert(CLASS_TABLE.to_owned(), kept);
     }

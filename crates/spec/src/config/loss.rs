@@ -87,13 +87,10 @@ pub struct Denoising {
     pub label_noise: f64,
     /// Size of the box noise, relative to half the box.
     pub box_noise: f64,
-    /// Train the vector of padded denoising queries, which fill up images with fewer targets than
-    /// others. The official code keeps it at zero (false); cells trained before this key did not.
-    pub train_padding: bool,
 }
 
 impl Default for Denoising {
     fn default() -> Self {
-        Self { queries: 100, label_noise: 0.5, box_noise: 1.0, train_padding: false }
+        Self { queries: 100, label_noise: 0.5, box_noise: 1.0 }
     }
 }

@@ -11,9 +11,6 @@ pub struct Model {
     pub queries: usize,
     /// Strides of the levels that the backbone hands on, finest first: the last of 4, 8, 16, 32.
     pub strides: Vec<usize>,
-    /// What training starts from: the official random weights, or what RT-DETRv2 started from before
-    /// its weights were compared with the official ones (`early`).
-    pub initial_weights: InitialWeights,
     pub backbone: Backbone,
     pub encoder: Encoder,
     pub decoder: Decoder,
@@ -24,22 +21,11 @@ impl Default for Model {
         Self {
             queries: 300,
             strides: vec![8, 16, 32],
-            initial_weights: InitialWeights::Official,
             backbone: Backbone::default(),
             encoder: Encoder::default(),
             decoder: Decoder::default(),
         }
     }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum InitialWeights {
-    /// As the official code draws them (deim-facts 3.12 to 3.16).
-    Official,
-    /// Decoder layers drawn one by one, feed-forward parts and input projections by PyTorch's
-    /// default, box heads of the layers that do not end in zeros.
-    Early,
 }
 
 /// The backbone, sized by numbers: PResNet-vd (deim-facts 3.16) or HGNetv2 (deim-facts 3.15).

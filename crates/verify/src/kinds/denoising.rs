@@ -18,7 +18,6 @@ pub fn verify(case: &Case, device: &Device, check: &mut Check) -> Result<(), Cas
         queries: case.count("num_denoising")?,
         label_noise: case.number("label_noise_ratio")?,
         box_noise: case.number("box_noise_scale")?,
-        train_padding: false,
     };
     let layout = Layout::new(&targets, config.queries);
     check.same("is_none", &layout.is_none(), &case.flag("is_none")?);
