@@ -111,11 +111,12 @@ fn attempt(bytes: &[u8], segments: &Segments, strict: bool) -> Result<Vec<u8>, S
         _ if cmyk => ColorSpace::CMYK,
         _ => ColorSpace::RGB,
     };
-    let side = usize::from(u16::MAX);
+    // A second frame could promise more pixels to the decoder than were checked.
+    let [width, height] = segments.size.map(|side| side as usize);
     let options = DecoderOptions::default()
         .set_strict_mode(strict)
-        .set_max_width(side)
-        .set_max_height(side)
+        .set_max_width(width)
+        .set_max_height(height)
         .jpeg_set_out_colorspace(wanted);
     let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), options);
     let pixels = decoder.decode().map_err(|error| error.to_string())?;

@@ -189,6 +189,20 @@ fn bombs_are_refused_before_they_are_unpacked() {
     assert!(matches!(decode(&bomb), Err(PictureError::Broken(_))));
 }
 
+/// The last frame is the one that was looked at, the first the one that would be decoded.
+#[test]
+fn a_bomb_behind_a_small_second_frame_is_refused_by_its_size() {
+    let mut bomb = flat_jpeg(&[77], None);
+    let frame = bomb.windows(2).position(|pair| pair == [0xff, 0xc0]).unwrap();
+    let mut second = bomb[frame..frame + 13].to_vec();
+    // A kind of frame that the decoder passes over.
+    second[1] = 0xc5;
+    bomb.splice(frame + 13..frame + 13, second);
+    bomb[frame + 5..frame + 9].copy_from_slice(&[0x40; 4]);
+    let Err(PictureError::Broken(message)) = decode(&bomb) else { panic!("a bomb was decoded") };
+    assert!(message.contains("greater than width limit 8") || message.contains("height limit 8"));
+}
+
 fn crc32(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(!0, |crc, byte| {
         (0..8).fold(crc ^ u32::from(*byte), |crc, _| {
