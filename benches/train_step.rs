@@ -14,7 +14,7 @@ fn train_step(criterion: &mut Criterion) {
     let experiment = deim_spec::load("experiments".as_ref(), "gamma", &options)
         .expect("the experiment of this repository");
     let config = &experiment.rows[0].config;
-    let splits = deim_data::open(&config.data).expect("synthetic scenes");
+    let splits = deim_data::open(&config.data, None).expect("synthetic scenes");
     let mut group = criterion.benchmark_group("train");
     group.sample_size(10);
     group.bench_function("20 steps of a fresh mini cell, one thread", |bencher| {
@@ -28,6 +28,7 @@ fn train_step(criterion: &mut Criterion) {
                 device: Device::flex(),
                 directory: folder.path(),
                 workers: 0,
+                pretrained: None,
                 stop: &stop,
                 splits: &splits,
             };

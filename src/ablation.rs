@@ -30,7 +30,8 @@ pub struct Args {
 pub fn run(args: Args) -> Outcome {
     if args.dry_run {
         let experiment = args.selection.load()?;
-        print!("{}", plan::text(&args.selection.variant.plan(&experiment)?));
+        let variant = &args.selection.variant;
+        print!("{}", plan::text(&variant.plan(&experiment, &variant.setting()?)?));
         return Ok(ExitCode::from(output::DONE));
     }
     train_and_report(&args.selection, &args.crew, "the same command", |state| {
@@ -47,8 +48,8 @@ pub fn train_and_report(
 ) -> Outcome {
     let experiment = selection.load()?;
     selection.variant.device.check()?;
-    let setting = selection.variant.setting();
-    let plan = selection.variant.plan(&experiment)?;
+    let setting = selection.variant.setting()?;
+    let plan = selection.variant.plan(&experiment, &setting)?;
     // Before an hour of training and not after it.
     plan.ledger.prepare()?;
     eprintln!("{}", plan::headline(&plan));
@@ -72,7 +73,7 @@ pub fn train_and_report(
         );
     }
     if !trained.interrupted {
-        report::after_training(&experiment, selection)?;
+        report::after_training(&experiment, selection, &setting.inputs)?;
     }
     Ok(ExitCode::from(trained.exit_code(waiting)))
 }

@@ -25,7 +25,13 @@ pub struct CrewArgs {
     /// Stop everything at the first cell that fails.
     #[arg(long)]
     pub fail_fast: bool,
+    /// Decoded images that each process may keep in memory, in MiB; changes speed alone.
+    #[arg(long, value_name = "MIB", default_value_t = CACHE_MB)]
+    pub cache_mb: usize,
 }
+
+/// Small data sets fit, and two processes of it fit a laptop.
+pub const CACHE_MB: usize = 1024;
 
 impl CrewArgs {
     /// The crew for so many cells.
@@ -40,6 +46,7 @@ impl CrewArgs {
             jobs: jobs.min(cells.max(1)),
             threads: self.threads.map_or(threads, usize::from),
             fail_fast: self.fail_fast,
+            cache_mb: self.cache_mb,
         })
     }
 }

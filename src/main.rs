@@ -9,6 +9,7 @@ mod bench;
 mod coco_eval;
 mod crew;
 mod data;
+mod inputs;
 mod models;
 mod output;
 mod plan;

@@ -23,7 +23,8 @@ pub struct Args {
 
 pub fn run(args: Args) -> Outcome {
     let experiment = args.selection.load()?;
-    let plan = args.selection.variant.plan(&experiment)?;
+    let variant = &args.selection.variant;
+    let plan = variant.plan(&experiment, &variant.setting()?)?;
     if args.json {
         let mut value = serde_json::to_value(&plan)?;
         value["totals"] = serde_json::to_value(plan.totals())?;

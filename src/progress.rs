@@ -68,7 +68,7 @@ impl Track {
     fn take(&mut self, event: &Event) {
         self.evaluating = false;
         match event {
-            Event::Started { epochs, steps_per_epoch, resumed_at } => {
+            Event::Started { epochs, steps_per_epoch, resumed_at, .. } => {
                 self.epochs = f64::from(*epochs);
                 self.steps_per_epoch = (*steps_per_epoch).max(1) as f64;
                 let [epoch, step] = resumed_at.unwrap_or_default();

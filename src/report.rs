@@ -6,10 +6,11 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use deim_lab::record::{Line, Record};
-use deim_lab::{DeviceChoice, Ledger};
+use deim_lab::{DeviceChoice, Inputs, Ledger, identity};
 use deim_report::{Cell, Document, Study};
 use deim_spec::{Experiment, Options, cell_id};
 
+use crate::inputs::InputArgs;
 use crate::output::{self, Outcome};
 use crate::selection::Selection;
 
@@ -29,6 +30,8 @@ pub struct Args {
     /// Cells of this device: cpu or cuda; needed where a ledger holds both.
     #[arg(long)]
     device: Option<DeviceChoice>,
+    #[command(flatten)]
+    inputs: InputArgs,
     /// Write nothing; exit code 1 if a file is not what its ledger gives.
     #[arg(long)]
     check: bool,
@@ -73,7 +76,11 @@ pub fn run(args: Args) -> Outcome {
 }
 
 /// Writes and prints the report of an experiment that was just trained.
-pub fn after_training(experiment: &Experiment, selection: &Selection) -> anyhow::Result<()> {
+pub fn after_training(
+    experiment: &Experiment,
+    selection: &Selection,
+    inputs: &Inputs,
+) -> anyhow::Result<()> {
     let variant = &selection.variant;
     let results = &variant.folders.results;
     let lines = read(&Ledger::new(results, &experiment.name, &experiment.scale))?;
@@ -82,7 +89,7 @@ pub fn after_training(experiment: &Experiment, selection: &Selection) -> anyhow:
         Some(_) => &variant.load(&selection.name, None)?,
         None => experiment,
     };
-    let study = match study(experiment, &lines, variant.device.class()) {
+    let study = match study(experiment, &lines, variant.device.class(), inputs) {
         // Everything failed, and the failures have been told.
         Err(error) if is_nothing(&error) => {
             eprintln!("no table: {error}");
@@ -209,7 +216,7 @@ fn of_shelf(args: &Args, shelf: &Shelf) -> anyhow::Result<Study> {
         Some(device) => device.class().to_owned(),
         None => device_class(&lines)?,
     };
-    study(&experiment, &lines, &class)
+    study(&experiment, &lines, &class, &args.inputs.inputs()?)
 }
 
 /// The class of the devices that finished cells.
@@ -243,15 +250,20 @@ fn read(ledger: &Ledger) -> anyhow::Result<Vec<Line>> {
     Ok(contents.lines)
 }
 
-fn study(experiment: &Experiment, lines: &[Line], device_class: &str) -> anyhow::Result<Study> {
+fn study(
+    experiment: &Experiment,
+    lines: &[Line],
+    device_class: &str,
+    inputs: &Inputs,
+) -> anyhow::Result<Study> {
     let seeds = deim_report::seeds(experiment, lines);
     let mut cells = Vec::new();
-    for (row, spec) in experiment.rows.iter().enumerate() {
-        let manifest = deim_data::open(&spec.config.data)?.manifest();
+    let identities = identity::of_ledger(experiment, inputs, lines, device_class)?;
+    for (row, identity::Identity { config, manifest }) in identities.iter().enumerate() {
         cells.extend(seeds.iter().map(|&seed| Cell {
             row,
             seed,
-            id: cell_id(&spec.config, seed, &manifest, deim_train::NUMERICS, device_class),
+            id: cell_id(config, seed, manifest, deim_train::NUMERICS, device_class),
         }));
     }
     Ok(deim_report::gather(experiment, &cells, lines)?)

@@ -3,9 +3,10 @@
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
-use deim_lab::{Cell, Plan, State};
+use deim_data::DataError::{NoPlace, PlaceNotUsed};
+use deim_lab::{Cell, LabError, Plan, Setting, State};
 
-use crate::crew::{self, CrewArgs};
+use crate::crew::{self, CACHE_MB, CrewArgs};
 use crate::output::{self, Outcome};
 use crate::plan::short;
 use crate::progress::{count, duration, percent};
@@ -27,6 +28,9 @@ pub struct Args {
     /// Threads to train with; by default all cores.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     threads: Option<u16>,
+    /// Decoded images to keep in memory, in MiB; changes speed alone.
+    #[arg(long, value_name = "MIB", default_value_t = CACHE_MB)]
+    cache_mb: usize,
     #[command(flatten)]
     variant: Variant,
     /// Take an order from standard input; what `deim` starts for each cell.
@@ -40,11 +44,11 @@ pub fn run(args: Args) -> Outcome {
     }
     let target = args.target.as_deref().context("expected a cell or an experiment")?;
     args.variant.device.check()?;
+    let setting = args.variant.setting()?;
     let (plan, cell) = match is_experiment(&args.variant, target)? {
-        true => by_row(&args, target)?,
-        false => by_id(&args, target)?,
+        true => by_row(&args, target, &setting)?,
+        false => by_id(&args, target, &setting)?,
     };
-    let setting = args.variant.setting();
     plan.ledger.prepare()?;
     plan.adopt(&setting.results)?;
     let title = format!("{} {}, seed {}", short(&cell.id), cell.title, cell.seed);
@@ -52,7 +56,8 @@ pub fn run(args: Args) -> Outcome {
         println!("{title}: AP {} in {}; it was finished", percent(*ap), duration(*seconds));
         return Ok(ExitCode::from(output::DONE));
     }
-    let crew_args = CrewArgs { jobs: Some(1), threads: args.threads, fail_fast: false };
+    let Args { threads, cache_mb, .. } = args;
+    let crew_args = CrewArgs { jobs: Some(1), threads, fail_fast: false, cache_mb };
     let cells = [cell];
     let trained = crew::train(&plan, &cells, &setting, &crew_args, "the same command")?;
     let history = deim_lab::history::of_cell(&plan.ledger.read()?.lines, &cells[0].id);
@@ -70,7 +75,7 @@ fn is_experiment(variant: &Variant, target: &str) -> anyhow::Result<bool> {
     Ok(names.iter().any(|name| name == target) || !like_an_id)
 }
 
-fn by_row(args: &Args, name: &str) -> anyhow::Result<(Plan, Cell)> {
+fn by_row(args: &Args, name: &str, setting: &Setting) -> anyhow::Result<(Plan, Cell)> {
     let seed = args.seed.unwrap_or(0);
     let experiment = args.variant.load(name, Some(seed + 1))?;
     let row = match (args.row, experiment.rows.len()) {
@@ -84,17 +89,18 @@ fn by_row(args: &Args, name: &str) -> anyhow::Result<(Plan, Cell)> {
             count(rows, "row")
         ),
     };
-    let plan = args.variant.plan(&experiment)?;
+    let plan = args.variant.plan(&experiment, setting)?;
     let cell = plan.cells.iter().find(|cell| cell.row == row && cell.seed == seed).cloned();
     Ok((plan, cell.context("the plan has no such cell")?))
 }
 
 /// Looks for the cell in every experiment, at the given scale or else at all of them.
-fn by_id(args: &Args, prefix: &str) -> anyhow::Result<(Plan, Cell)> {
+fn by_id(args: &Args, prefix: &str, setting: &Setting) -> anyhow::Result<(Plan, Cell)> {
     if args.row.is_some() || args.seed.is_some() {
         bail!("--row and --seed choose a cell of an experiment; {prefix} is the id of a cell");
     }
     let mut found: Vec<(Plan, Cell)> = Vec::new();
+    let mut unread = 0;
     for name in deim_spec::names(&args.variant.folders.experiments)? {
         // At the scale that was asked for, else at every scale; an experiment that lacks it, or
         // that is broken, has no such cell.
@@ -106,7 +112,14 @@ fn by_id(args: &Args, prefix: &str) -> anyhow::Result<(Plan, Cell)> {
         for scale in scales {
             let variant = Variant { scale: Some(scale), ..args.variant.clone() };
             let Ok(experiment) = variant.load(&name, None) else { continue };
-            let plan = deim_lab::plan::make(&experiment, &variant.setting())?;
+            // What needs other files than those given cannot have a cell that is trained with them.
+            let plan = match deim_lab::plan::make(&experiment, setting) {
+                Err(LabError::Input(_) | LabError::Data(NoPlace | PlaceNotUsed { .. })) => {
+                    unread += 1;
+                    continue;
+                }
+                plan => plan?,
+            };
             let cells = plan.cells.iter().filter(|cell| cell.id.starts_with(prefix));
             found.extend(cells.cloned().map(|cell| (plan.clone(), cell)).collect::<Vec<_>>());
         }
@@ -119,8 +132,16 @@ fn by_id(args: &Args, prefix: &str) -> anyhow::Result<(Plan, Cell)> {
         1 => Ok(found.remove(0)),
         0 => bail!(
             "no experiment under {} has a cell whose id begins with {prefix:?}; `deim plan NAME` \
-             lists the ids of an experiment",
-            args.variant.folders.experiments.display()
+             lists the ids of an experiment{}",
+            args.variant.folders.experiments.display(),
+            match unread {
+                0 => String::new(),
+                _ => format!(
+                    "; {} were left out, because they read other files than those of --data and \
+                     --pretrained",
+                    count(unread, "scale")
+                ),
+            }
         ),
         _ => bail!("{} begin with {prefix:?}: {}", count(ids.len(), "cell"), ids.join(", ")),
     }

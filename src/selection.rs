@@ -6,6 +6,8 @@ use deim_lab::plan::{self, Plan, Setting};
 use deim_lab::{DeviceChoice, LabError};
 use deim_spec::{Experiment, Options};
 
+use crate::inputs::InputArgs;
+
 /// An experiment, by name, in one of its variants.
 #[derive(clap::Args, Clone)]
 pub struct Selection {
@@ -30,6 +32,8 @@ pub struct Variant {
     /// Set a configuration key, over everything else; may be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub set: Vec<String>,
+    #[command(flatten)]
+    pub inputs: InputArgs,
     #[command(flatten)]
     pub folders: Folders,
 }
@@ -60,18 +64,20 @@ impl Variant {
         Ok(deim_spec::load(&self.folders.experiments, name, &options)?)
     }
 
-    pub fn setting(&self) -> Setting {
-        Setting {
+    /// Reads every file of weights that was given.
+    pub fn setting(&self) -> Result<Setting, LabError> {
+        Ok(Setting {
             results: self.folders.results.clone(),
             runs: self.folders.runs.clone(),
             device: self.device,
             numerics: deim_train::NUMERICS,
-        }
+            inputs: self.inputs.inputs()?,
+        })
     }
 
     /// The plan, after telling what is odd about the ledgers.
-    pub fn plan(&self, experiment: &Experiment) -> Result<Plan, LabError> {
-        let plan = plan::make(experiment, &self.setting())?;
+    pub fn plan(&self, experiment: &Experiment, setting: &Setting) -> Result<Plan, LabError> {
+        let plan = plan::make(experiment, setting)?;
         for note in &plan.notes {
             eprintln!("note: {note}");
         }

@@ -34,7 +34,8 @@ struct Row<'a> {
 
 pub fn run(args: Args) -> Outcome {
     let experiment = args.selection.load()?;
-    let plan = args.selection.variant.plan(&experiment)?;
+    let variant = &args.selection.variant;
+    let plan = variant.plan(&experiment, &variant.setting()?)?;
     let rows = rows(&plan);
     if args.json {
         let attention: Vec<_> =

@@ -21,7 +21,7 @@ fn losses(gamma: &str, changes: &[&str]) -> String {
     let experiment = deim_spec::load("experiments".as_ref(), "gamma", &options).unwrap();
     let row = experiment.rows.iter().find(|row| row.settings[0].1 == gamma).unwrap();
     let config = &row.config;
-    let splits = deim_data::open(&config.data).unwrap();
+    let splits = deim_data::open(&config.data, None).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let stop = AtomicBool::new(false);
     let job = Job {
@@ -31,6 +31,7 @@ fn losses(gamma: &str, changes: &[&str]) -> String {
         device: Device::flex(),
         directory: folder.path(),
         workers: 1,
+        pretrained: None,
         stop: &stop,
         splits: &splits,
     };

@@ -106,6 +106,7 @@ impl Lab {
             runs: self.path().join("runs"),
             device: DeviceChoice::Cpu,
             numerics: deim_train::NUMERICS,
+            inputs: Default::default(),
         }
     }
 
@@ -157,6 +158,8 @@ pub fn finished_lines(experiment: &str, cell: &Cell, ap: f64) -> Vec<Line> {
         seed: cell.seed,
         config: deim_spec::Recorded::from(&cell.config),
         manifest: cell.manifest.clone(),
+        data: None,
+        pretrained: None,
         numerics: deim_train::NUMERICS,
         device_class: "cpu".into(),
         device: "a processor".into(),
@@ -177,6 +180,7 @@ pub fn finished_lines(experiment: &str, cell: &Cell, ap: f64) -> Vec<Line> {
         steps: 15,
         parameters: 1000,
         weights: "0".repeat(64),
+        notes: Default::default(),
     };
     [
         Record::Started(Box::new(provenance)),

@@ -1,10 +1,13 @@
 //! What every data set offers, whatever its files look like.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use deim_spec::config::{Data, Source};
 
 use crate::error::DataError;
+use crate::place::Place;
+use crate::readers::{self, Kind};
 use crate::sample::Sample;
 use crate::synthetic::{Split, SyntheticScenes};
 
@@ -31,7 +34,24 @@ pub trait Dataset: Send + Sync {
 
     /// A hash that changes whenever a pixel or an annotation may have changed.
     fn manifest(&self) -> &str;
+
+    /// What reading left out or changed and what decoding has found so far, with counts.
+    fn notes(&self) -> BTreeMap<String, u64> {
+        BTreeMap::new()
+    }
+
+    /// What decoding has found so far.
+    fn seen(&self) -> Seen {
+        Seen::new()
+    }
+
+    /// Takes over what an earlier process of the same run had found, so that a run that went on from
+    /// a checkpoint notes what an uninterrupted one does.
+    fn remember(&self, _seen: &Seen) {}
 }
+
+/// The images in which decoding found something, by what it was.
+pub type Seen = BTreeMap<Kind, BTreeSet<usize>>;
 
 /// The annotations of one image as evaluation needs them: unclamped by any transform.
 #[derive(Clone, Debug, PartialEq)]
@@ -68,14 +88,38 @@ impl Splits {
         let both = format!("train {}\nval {}\n", self.train.manifest(), self.val.manifest());
         blake3::hash(both.as_bytes()).to_hex().to_string()
     }
+
+    /// The notes of both splits: `train: box_clamped`.
+    pub fn notes(&self) -> BTreeMap<String, u64> {
+        let of = |name: &'static str, split: &Arc<dyn Dataset>| {
+            split.notes().into_iter().map(move |(note, count)| (format!("{name}: {note}"), count))
+        };
+        of("train", &self.train).chain(of("val", &self.val)).collect()
+    }
+
+    /// What decoding has found so far in each.
+    pub fn seen(&self) -> [Seen; 2] {
+        [self.train.seen(), self.val.seen()]
+    }
+
+    /// Takes over what an earlier process found.
+    pub fn remember(&self, [train, val]: &[Seen; 2]) {
+        self.train.remember(train);
+        self.val.remember(val);
+    }
 }
 
-/// Opens the data set that `config` names.
-pub fn open(config: &Data) -> Result<Splits, DataError> {
-    match config.source {
-        Source::Synthetic => Ok(Splits {
+/// Opens the data set that `config` asks for; a folder's is at the place that the user names.
+pub fn open(config: &Data, place: Option<&Place>) -> Result<Splits, DataError> {
+    match (config.source, place) {
+        (Source::Synthetic, None) => Ok(Splits {
             train: Arc::new(SyntheticScenes::new(&config.synthetic, Split::Train)?),
             val: Arc::new(SyntheticScenes::new(&config.synthetic, Split::Val)?),
         }),
+        (Source::Synthetic, Some(place)) => {
+            Err(DataError::PlaceNotUsed { folder: place.folder.clone() })
+        }
+        (Source::Folder, None) => Err(DataError::NoPlace),
+        (Source::Folder, Some(place)) => Ok(readers::open(place)?),
     }
 }

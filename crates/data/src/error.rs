@@ -33,6 +33,16 @@ pub enum DataError {
     WorkerLost { step: u64 },
     #[error("cannot start a loader worker: {0}")]
     Thread(#[from] std::io::Error),
+    #[error(
+        "this experiment trains on image files (`data.source = \"folder\"`) and nobody said where \
+         they are: add --data DIR, the folder of the data set"
+    )]
+    NoPlace,
+    #[error(
+        "--data {}: nothing here reads a folder, because the images are drawn \
+         (`data.source = \"synthetic\"`): leave --data out, or choose a scale of real images", folder.display()
+    )]
+    PlaceNotUsed { folder: PathBuf },
     /// A data set of files that cannot be used.
     #[error(transparent)]
     Files(#[from] ReadError),

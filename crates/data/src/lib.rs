@@ -1,12 +1,14 @@
 //! Data sets, transforms, Dense O2O and the deterministic loader. Nothing here knows of tensors.
 
 pub mod batches;
+mod cached;
 pub mod check;
 pub mod dataset;
 pub mod decode;
 pub mod draws;
 pub mod error;
 pub mod loader;
+pub mod place;
 pub mod policy;
 pub mod readers;
 mod rotation;
@@ -15,7 +17,7 @@ pub mod synthetic;
 pub mod transforms;
 
 pub use batches::Batches;
-pub use dataset::{Dataset, Splits, Truth, TruthObject, open};
+pub use dataset::{Dataset, Seen, Splits, Truth, TruthObject, open};
 pub use draws::Draws;
 pub use error::DataError;
 pub use loader::{EvalLoader, TrainLoader};

@@ -19,7 +19,7 @@ fn config() -> Config {
 
 fn loader(seed: u64, workers: usize) -> TrainLoader {
     let config = config();
-    TrainLoader::new(open(&config.data).unwrap().train, &config, seed, workers).unwrap()
+    TrainLoader::new(open(&config.data, None).unwrap().train, &config, seed, workers).unwrap()
 }
 
 fn all(batches: Batches) -> Vec<Batch> {
@@ -64,14 +64,15 @@ fn an_epoch_shows_no_image_twice_and_another_epoch_or_seed_another_order() {
 fn a_set_smaller_than_a_batch_is_an_error() {
     let mut config = config();
     config.data.synthetic.train_images = 3;
-    let error = TrainLoader::new(open(&config.data).unwrap().train, &config, 0, 0).err().unwrap();
+    let error =
+        TrainLoader::new(open(&config.data, None).unwrap().train, &config, 0, 0).err().unwrap();
     assert!(error.to_string().contains("data.batch_size"), "{error}");
 }
 
 #[test]
 fn evaluation_sees_every_image_once_in_order_and_unchanged_but_for_its_size() {
     let config = config();
-    let val = open(&config.data).unwrap().val;
+    let val = open(&config.data, None).unwrap().val;
     for workers in [0, 2] {
         let loader = EvalLoader::new(Arc::clone(&val), &config, workers).unwrap();
         let batches = all(loader.batches());
@@ -97,7 +98,7 @@ fn an_error_of_the_data_set_reaches_the_consumer() {
     config.data.synthetic.scene_size = 64;
     config.data.synthetic.min_objects = 60;
     config.data.synthetic.max_objects = 60;
-    let loader = TrainLoader::new(open(&config.data).unwrap().train, &config, 0, 2).unwrap();
+    let loader = TrainLoader::new(open(&config.data, None).unwrap().train, &config, 0, 2).unwrap();
     let batches: Vec<_> = loader.batches(0, 0).collect();
     assert_eq!(batches.len(), 1);
     assert!(batches[0].is_err());

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use deim_data::error::DataError;
 use deim_spec::SpecError;
+use deim_train::pretrained::StartError;
 use thiserror::Error;
 
 /// Why a plan, a ledger or a run could not be had.
@@ -24,6 +25,11 @@ pub enum LabError {
     /// A device that does not exist or that this program was not built for.
     #[error("{0}")]
     Device(String),
+    /// Files that were not given, or that nothing reads.
+    #[error("{0}")]
+    Input(String),
+    #[error(transparent)]
+    Start(#[from] StartError),
     /// A cell that cannot be found.
     #[error("{0}")]
     Cell(String),

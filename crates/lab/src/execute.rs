@@ -28,6 +28,8 @@ pub struct Crew {
     pub threads: usize,
     /// Whether the first failure stops everything.
     pub fail_fast: bool,
+    /// Decoded images that each process may keep, in MiB.
+    pub cache_mb: usize,
 }
 
 /// Something for whoever watches. `slot` is one of the crew's `jobs`.
@@ -103,6 +105,10 @@ pub fn execute(
     watch: &mut dyn FnMut(&Notice<'_>),
 ) -> Result<Tally, LabError> {
     plan.ledger.prepare()?;
+    // Every file must be there before the first cell trains, and not only before its own.
+    for cell in cells {
+        setting.inputs.weights_of(&cell.config)?;
+    }
     let mut foreman = Foreman {
         plan,
         cells,
@@ -187,7 +193,7 @@ impl Foreman<'_> {
         sender: &mpsc::Sender<(usize, Heard)>,
     ) -> Result<(), LabError> {
         let cell = &self.cells[index];
-        let order = Order::new(self.plan, cell, self.setting, self.crew.threads);
+        let order = Order::new(self.plan, cell, self.setting, self.crew)?;
         let worker = Worker::start(&self.crew.command, &order, slot, sender.clone())?;
         self.slots[slot] = Some((worker, index));
         (self.watch)(&Notice::Began { slot, cell });

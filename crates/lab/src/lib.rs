@@ -11,6 +11,8 @@ pub mod differences;
 pub mod error;
 pub mod execute;
 pub mod history;
+pub mod identity;
+pub mod inputs;
 pub mod ledger;
 pub mod lock;
 pub mod plan;
@@ -26,5 +28,6 @@ pub mod worker;
 
 pub use device::DeviceChoice;
 pub use error::LabError;
+pub use inputs::{Inputs, WeightsFile};
 pub use ledger::Ledger;
 pub use plan::{Cell, Plan, Setting, State};

@@ -11,6 +11,8 @@ use crate::device::DeviceChoice;
 use crate::differences::{self, Difference};
 use crate::error::LabError;
 use crate::history::{self, History};
+use crate::identity::{self, Identity};
+use crate::inputs::Inputs;
 use crate::ledger::Ledger;
 use crate::lock::{self, Holder};
 use crate::shelf::{Owner, Shelf};
@@ -23,6 +25,8 @@ pub struct Setting {
     pub device: DeviceChoice,
     /// Version of the numerics of this program.
     pub numerics: u32,
+    /// Where images and weights to start from are.
+    pub inputs: Inputs,
 }
 
 impl Setting {
@@ -137,11 +141,12 @@ pub fn make(experiment: &Experiment, setting: &Setting) -> Result<Plan, LabError
 
     let device_class = setting.device.class();
     let mut cells = Vec::new();
-    for (row, spec) in experiment.rows.iter().enumerate() {
-        let manifest = deim_data::open(&spec.config.data)?.manifest();
+    let identities = identity::of_files(experiment, &setting.inputs)?;
+    for (row, (spec, identity)) in experiment.rows.iter().zip(identities).enumerate() {
+        let Identity { config, manifest } = identity;
         let settings: BTreeMap<String, String> = spec.settings.iter().cloned().collect();
         for &seed in &experiment.seeds {
-            let id = cell_id(&spec.config, seed, &manifest, setting.numerics, device_class);
+            let id = cell_id(&config, seed, &manifest, setting.numerics, device_class);
             let mut cell = Cell {
                 row,
                 title: spec.title(),
@@ -149,7 +154,7 @@ pub fn make(experiment: &Experiment, setting: &Setting) -> Result<Plan, LabError
                 seed,
                 state: State::Missing { epochs_done: 0 },
                 seconds_left: None,
-                config: spec.config.clone(),
+                config: config.clone(),
                 manifest: manifest.clone(),
                 id,
             };

@@ -7,10 +7,13 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use deim_data::Place;
 use deim_spec::Config;
 use deim_train::events::Event;
 use serde::{Deserialize, Serialize};
 
+use crate::error::LabError;
+use crate::execute::Crew;
 use crate::lock::Holder;
 use crate::plan::{Cell, Plan, Setting};
 
@@ -33,11 +36,17 @@ pub struct Order {
     pub threads: usize,
     pub results: PathBuf,
     pub runs: PathBuf,
+    /// Where the images are, if they are files.
+    pub data: Option<Place>,
+    /// The file that `pretrained` asks for.
+    pub pretrained: Option<PathBuf>,
+    /// Decoded images to keep, in MiB; changes speed alone.
+    pub cache_mb: usize,
 }
 
 impl Order {
-    pub fn new(plan: &Plan, cell: &Cell, setting: &Setting, threads: usize) -> Self {
-        Self {
+    pub fn new(plan: &Plan, cell: &Cell, setting: &Setting, crew: &Crew) -> Result<Self, LabError> {
+        Ok(Self {
             experiment: plan.experiment.clone(),
             scale: plan.scale.clone(),
             settings: cell.settings.clone(),
@@ -47,10 +56,13 @@ impl Order {
             manifest: cell.manifest.clone(),
             numerics: setting.numerics,
             device: setting.device.to_string(),
-            threads,
+            threads: crew.threads,
             results: setting.results.clone(),
             runs: setting.runs.clone(),
-        }
+            data: setting.inputs.place_of(&cell.config.data),
+            pretrained: setting.inputs.weights_of(&cell.config)?,
+            cache_mb: crew.cache_mb,
+        })
     }
 }
 

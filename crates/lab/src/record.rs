@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use deim_data::Place;
 use deim_spec::Recorded;
 use deim_train::events::{EpochRecord, Summary};
+use deim_train::pretrained::Fitted;
 use serde::{Deserialize, Serialize};
 
 /// One line of a ledger.
@@ -48,6 +50,12 @@ pub struct Provenance {
     pub config: Recorded,
     /// Identity of the data set.
     pub manifest: String,
+    /// Where its files were; none where its images were drawn.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data: Option<Place>,
+    /// What a fresh start took from a file of weights.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pretrained: Option<Fitted>,
     /// Version of the numerics; raised by hand whenever a change of code changes a number.
     pub numerics: u32,
     /// `cpu` or `cuda`: part of the id.

@@ -16,6 +16,8 @@ pub fn provenance() -> Provenance {
         seed: 0,
         config: Recorded::from(&Config::default()),
         manifest: "m".into(),
+        data: None,
+        pretrained: None,
         numerics: 1,
         device_class: "cpu".into(),
         device: "Flex".into(),
@@ -36,6 +38,7 @@ pub fn finished(seconds: f64) -> Finished {
             steps: 1,
             parameters: 1,
             weights: "w".into(),
+            notes: BTreeMap::new(),
         },
         seconds,
     }

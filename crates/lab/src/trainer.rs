@@ -19,7 +19,8 @@ pub fn train(
 ) -> Result<Trained, String> {
     deim_train::threads::compute_with(order.threads);
     let device: DeviceChoice = order.device.parse().map_err(|error| format!("{error}"))?;
-    let splits = deim_data::open(&order.config.data).map_err(|error| error.to_string())?;
+    let splits = deim_data::open(&order.config.data, order.data.as_ref())
+        .map_err(|error| error.to_string())?;
     let manifest = splits.manifest();
     if manifest != order.manifest {
         return Err(format!(
@@ -27,6 +28,11 @@ pub fn train(
             order.manifest
         ));
     }
+    // Scenes are kept where they are drawn.
+    let splits = match order.data {
+        Some(_) => splits.cached(order.cache_mb << 20),
+        None => splits,
+    };
     let job = Job {
         config: &order.config,
         seed: order.seed,
@@ -35,6 +41,7 @@ pub fn train(
         directory: folder,
         // A process with one core to itself makes its batches between its steps.
         workers: order.threads / 2,
+        pretrained: order.pretrained.as_deref(),
         stop,
         splits: &splits,
     };

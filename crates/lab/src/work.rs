@@ -118,8 +118,11 @@ pub fn carry_out(
     let mut last_step: Option<Instant> = None;
     let trained = train(order, &folder, stop, &mut |event| {
         let record = match event {
-            Event::Started { resumed_at, .. } => {
-                Some(Record::Started(Box::new(provenance(order, device, *resumed_at))))
+            Event::Started { resumed_at, pretrained, .. } => {
+                let pretrained = pretrained.clone();
+                let started =
+                    Provenance { resumed_at: *resumed_at, pretrained, ..provenance(order, device) };
+                Some(Record::Started(Box::new(started)))
             }
             Event::Epoch(epoch) => Some(Record::Epoch(Box::new(epoch.clone()))),
             Event::Step { .. } | Event::Evaluating { .. } => None,
@@ -156,7 +159,7 @@ pub fn carry_out(
     }
 }
 
-fn provenance(order: &Order, device: DeviceChoice, resumed_at: Option<[u64; 2]>) -> Provenance {
+fn provenance(order: &Order, device: DeviceChoice) -> Provenance {
     Provenance {
         experiment: order.experiment.clone(),
         scale: order.scale.clone(),
@@ -164,12 +167,14 @@ fn provenance(order: &Order, device: DeviceChoice, resumed_at: Option<[u64; 2]>)
         seed: order.seed,
         config: Recorded::from(&order.config),
         manifest: order.manifest.clone(),
+        data: order.data.clone(),
+        pretrained: None,
         numerics: order.numerics,
         device_class: device.class().to_owned(),
         device: device.describe(),
         threads: order.threads,
         program: program(),
-        resumed_at,
+        resumed_at: None,
         reused_from: None,
     }
 }
@@ -206,11 +211,19 @@ mod tests {
             threads: 1,
             results: root.join("results"),
             runs: root.join("runs"),
+            data: None,
+            pretrained: None,
+            cache_mb: 0,
         }
     }
 
     fn two_epochs(observe: &mut dyn FnMut(&Event)) {
-        observe(&Event::Started { epochs: 2, steps_per_epoch: 1, resumed_at: None });
+        observe(&Event::Started {
+            epochs: 2,
+            steps_per_epoch: 1,
+            resumed_at: None,
+            pretrained: None,
+        });
         for epoch in 0..2 {
             observe(&Event::Step { epoch, step: 0, loss: 1.0, learning_rate: 0.1 });
             let seconds = deim_train::events::Seconds { train: 1.0, evaluate: 0.5, wait: 0.0 };

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use deim_lab::execute::{Crew, Notice, Tally, execute, share};
 use deim_lab::history::{Failure, of_cell};
 use deim_lab::worker::Command;
-use deim_lab::{Cell, DeviceChoice, Ledger, Plan, Setting, State};
+use deim_lab::{Cell, DeviceChoice, Inputs, Ledger, Plan, Setting, State};
 use deim_spec::Config;
 
 const FINISHED: &str = r#"echo '{"said":"end","end":"finished","reused":false}'"#;
@@ -65,12 +65,14 @@ impl Shop {
             jobs: 2,
             threads: 1,
             fail_fast,
+            cache_mb: 0,
         };
         let setting = Setting {
             results: self.root.path().join("results"),
             runs: self.root.path().join("runs"),
             device: DeviceChoice::Cpu,
             numerics: 1,
+            inputs: Inputs::default(),
         };
         execute(&self.plan, &self.plan.cells, &setting, &crew, stop, watch).unwrap()
     }

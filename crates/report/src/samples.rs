@@ -88,6 +88,8 @@ pub fn finished(experiment: &Experiment, cell: &Cell, class: &str, ap: f64) -> V
         seed: cell.seed,
         config: Recorded::from(&spec.config),
         manifest: "scenes".into(),
+        data: None,
+        pretrained: None,
         numerics: 1,
         device_class: class.into(),
         device: "a processor".into(),
@@ -107,6 +109,7 @@ pub fn finished(experiment: &Experiment, cell: &Cell, class: &str, ap: f64) -> V
         steps: 64,
         parameters: 1000,
         weights: "w".into(),
+        notes: BTreeMap::new(),
     };
     [
         Record::Started(Box::new(provenance)),

@@ -9,6 +9,7 @@ mod data;
 mod loss;
 mod model;
 mod optimizer;
+mod pretrained;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -21,6 +22,7 @@ pub use model::{
     HgNet, HgStage, Model, QueryPos, Sampling,
 };
 pub use optimizer::{Ema, Optimizer, ParamGroup, Schedule};
+pub use pretrained::{Pretrained, PretrainedPart};
 
 /// Everything that decides a number, and nothing else: no paths, no worker counts, no device.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -31,6 +33,9 @@ pub struct Config {
     pub data: Data,
     pub augment: Augment,
     pub model: Model,
+    /// Weights that training starts from; absent: random ones, drawn from the seed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pretrained: Option<Pretrained>,
     pub loss: Loss,
     pub matcher: Matcher,
     pub denoising: Denoising,
@@ -47,6 +52,7 @@ impl Default for Config {
             data: Data::default(),
             augment: Augment::default(),
             model: Model::default(),
+            pretrained: None,
             loss: Loss::default(),
             matcher: Matcher::default(),
             denoising: Denoising::default(),

@@ -107,7 +107,7 @@ pub(crate) fn leaf_paths(config: &Value) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{HgNet, HgStage};
+    use crate::config::{HgNet, HgStage, Pretrained, PretrainedPart};
 
     #[test]
     fn every_key_is_explained() {
@@ -124,6 +124,8 @@ mod tests {
         config.schedule.stop_epoch = Some(1);
         config.schedule.augment_end = Some(1);
         config.model.decoder.eval_layer = Some(1);
+        let (part, blake3) = (PretrainedPart::Backbone, Some("hash".to_owned()));
+        config.pretrained = Some(Pretrained { part, blake3 });
         let stage = HgStage { middle: 1, out: 2, blocks: 1, light: false, kernel: 3, layers: 1 };
         let stages = std::array::from_fn(|_| stage.clone());
         config.model.backbone.hgnetv2 = Some(HgNet { stem: [2, 2], stages, lab: false });

@@ -6,6 +6,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::TensorData;
+use deim_data::Seen;
 use deim_eval::Metrics;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
@@ -43,6 +44,9 @@ pub struct State {
     /// The last evaluation, and the best with its epoch.
     pub last: Option<Metrics>,
     pub best: Option<(u32, Metrics)>,
+    /// What decoding found so far in the splits to train and to measure on.
+    #[serde(default)]
+    pub seen: [Seen; 2],
 }
 
 /// Tensors by their place: `model.`, `ema.`, `optimizer.` and the official name.
@@ -82,9 +86,15 @@ pub fn load(path: &Path, cell: &str) -> Result<Option<(State, Tensors)>, Checkpo
     Ok(Some((state, decode(&bytes).map_err(broken)?)))
 }
 
-/// Writes plain weights and returns their hash.
-pub fn save_weights(path: &Path, tensors: &Tensors) -> Result<String, CheckpointError> {
-    let bytes = encode(tensors, HashMap::new());
+/// Writes a state dict as PyTorch's own safetensors files are, and returns the file's hash.
+pub fn save_weights(
+    path: &Path,
+    tensors: &BTreeMap<String, deim_weights::Tensor>,
+) -> Result<String, CheckpointError> {
+    let bytes = deim_weights::encode(tensors).map_err(|problem| CheckpointError::Broken {
+        path: path.to_owned(),
+        problem: problem.to_string(),
+    })?;
     write(path, &bytes)?;
     Ok(blake3::hash(&bytes).to_hex().to_string())
 }
@@ -135,6 +145,10 @@ fn write(path: &Path, bytes: &[u8]) -> Result<(), CheckpointError> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use deim_data::readers::Kind;
+
     use super::*;
     use crate::stages::StageRules;
 
@@ -156,6 +170,7 @@ mod tests {
             sums: EpochSums { loss: 0.1 + 0.2, ..EpochSums::default() },
             last: None,
             best: Some((0, Metrics { ap: Some(1.0 / 3.0), ..Metrics::default() })),
+            seen: [Seen::from([(Kind::Rotated, BTreeSet::from([3]))]), Seen::new()],
         };
         let tensor = TensorData::new(vec![1.5_f32, f32::MIN_POSITIVE, -0.0], [3]);
         (state, Tensors::from([("model.a".to_owned(), tensor)]))

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use deim_eval::Metrics;
 use serde::{Deserialize, Serialize};
 
+use crate::pretrained::Fitted;
+
 /// One thing that happened in a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
@@ -15,6 +17,9 @@ pub enum Event {
         steps_per_epoch: u64,
         /// Epoch and step of the checkpoint it goes on from; none for a fresh run.
         resumed_at: Option<[u64; 2]>,
+        /// What a fresh run took from a file; none where its weights are random or a checkpoint's.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pretrained: Option<Fitted>,
     },
     /// An optimizer step was made.
     Step { epoch: u32, step: u64, loss: f64, learning_rate: f64 },
@@ -70,4 +75,7 @@ pub struct Summary {
     pub parameters: u64,
     /// blake3 of the final averaged weights file.
     pub weights: String,
+    /// What reading and decoding the data left out or changed, by split, with its counts.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub notes: BTreeMap<String, u64>,
 }

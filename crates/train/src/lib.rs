@@ -17,6 +17,7 @@ pub mod optimizer;
 pub mod param_groups;
 mod plan;
 pub mod postprocess;
+pub mod pretrained;
 pub mod records;
 pub mod run;
 pub mod schedule;

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use burn::tensor::Device;
 use deim_data::{Batch, DataError, Draws, EvalLoader, Splits, TrainLoader};
 use deim_eval::Metrics;
-use deim_model::Detector;
 use deim_model::weights::{self, WeightsError};
+use deim_model::{Detector, official};
 use deim_spec::Config;
 
 use crate::checkpoint::{self, CheckpointError, State, Tensors};
@@ -17,6 +17,7 @@ use crate::denoising;
 use crate::evaluate::{EvaluateError, Evaluator, images};
 use crate::events::{Event, Seconds, Summary};
 use crate::optimizer::trained;
+use crate::pretrained::{self, Fitted, StartError};
 use crate::records::EpochSums;
 use crate::schedule::FlatCosine;
 use crate::stages::{Action, File, StageRules, Stages};
@@ -34,6 +35,8 @@ pub struct Job<'a> {
     pub directory: &'a Path,
     /// Threads that make batches; none makes them in the loop.
     pub workers: usize,
+    /// The file that `pretrained` asks for.
+    pub pretrained: Option<&'a Path>,
     /// Set from elsewhere to stop after the current step, with a checkpoint.
     pub stop: &'a AtomicBool,
     pub splits: &'a Splits,
@@ -57,6 +60,8 @@ pub enum TrainError {
     #[error(transparent)]
     Criterion(#[from] CriterionError),
     #[error(transparent)]
+    Start(#[from] StartError),
+    #[error(transparent)]
     Evaluate(#[from] EvaluateError),
     #[error("`{}`: {source}", path.display())]
     Weights { path: PathBuf, source: WeightsError },
@@ -76,6 +81,7 @@ pub fn run(job: &Job, observe: &mut dyn FnMut(&Event)) -> Result<Ending, TrainEr
         epochs: job.config.epochs,
         steps_per_epoch: run.loader.steps_per_epoch(),
         resumed_at: run.resumed.then_some([u64::from(run.state.epoch), run.state.step]),
+        pretrained: run.pretrained.take(),
     });
     while run.state.epoch < job.config.epochs {
         if run.state.step == 0 {
@@ -99,6 +105,8 @@ struct Run<'a> {
     learner: Learner,
     state: State,
     resumed: bool,
+    /// What a fresh run took from a file.
+    pretrained: Option<Fitted>,
 }
 
 impl<'a> Run<'a> {
@@ -139,8 +147,10 @@ impl<'a> Run<'a> {
                 sums: EpochSums::default(),
                 last: None,
                 best: None,
+                seen: Default::default(),
             },
             resumed: false,
+            pretrained: None,
         };
         let path = run.path(File::Last);
         if let Some((state, tensors)) = checkpoint::load(&path, job.cell)? {
@@ -148,8 +158,22 @@ impl<'a> Run<'a> {
             run.state = state;
             run.set_ema_decay();
             run.resumed = true;
+            job.splits.remember(&run.state.seen);
+        } else {
+            run.start()?;
         }
         Ok(run)
+    }
+
+    /// A fresh run's weights, where they are not random.
+    fn start(&mut self) -> Result<(), TrainError> {
+        let Job { config, pretrained, .. } = *self.job;
+        let learner = &mut self.learner;
+        let both = [learner.detector().clone(), learner.ema.detector.clone()];
+        let ([detector, averaged], fitted) = pretrained::start(config, pretrained, both)?;
+        learner.ema.detector = averaged;
+        self.pretrained = fitted;
+        learner.replace(|_| Ok(detector))
     }
 
     fn path(&self, file: File) -> PathBuf {
@@ -288,6 +312,7 @@ impl<'a> Run<'a> {
         let (steps, moments) = learner.optimizer.state();
         self.state.optimizer_steps = steps;
         self.state.ema_updates = learner.ema.updates;
+        self.state.seen = self.job.splits.seen();
         let mut tensors = Tensors::new();
         let mut add = |part: &str, entries: Vec<_>| {
             tensors
@@ -333,9 +358,9 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Writes the averaged weights and sums up.
+    /// Writes the averaged weights as the official state dict and sums up.
     fn finish(&mut self) -> Result<Summary, TrainError> {
-        let tensors: Tensors = weights::read(&self.learner.ema.detector).into_iter().collect();
+        let tensors = official::state_dict(&self.learner.ema.detector, self.job.config);
         let parameters =
             trained(self.learner.detector()).into_iter().map(|(_, size)| size as u64).sum();
         let path = self.job.directory.join("weights.safetensors");
@@ -348,6 +373,7 @@ impl<'a> Run<'a> {
             steps: self.loader.steps_per_epoch() * u64::from(self.job.config.epochs),
             parameters,
             weights,
+            notes: self.job.splits.notes(),
         })
     }
 }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 pub use ahead::map_in_order;
 pub use stats::{AREAS, Stats, Summary};
 
-use crate::decode::{self, Colour, FileType, PictureError};
+use crate::decode::{self, FileType, PictureError};
 use crate::readers::{Findings, Index, IndexImage, Kind, Level, paths};
 
 /// What was found in each split.
@@ -108,18 +108,8 @@ fn inspect(image: &IndexImage) -> Inspected {
         findings
             .add(Kind::Rotated, || format!("{}: orientation {}", image.name, header.orientation));
     }
-    match header.colour {
-        Colour::Grey if header.sixteen_bits && !header.alpha => findings.add(Kind::Grey16, name),
-        Colour::Grey => findings.add(Kind::Grey, name),
-        Colour::Cmyk => findings.add(Kind::Cmyk, name),
-        Colour::Palette => findings.add(Kind::Palette, name),
-        Colour::Rgb => {}
-    }
-    if header.alpha {
-        findings.add(Kind::Alpha, name);
-    }
-    if header.sixteen_bits && (header.alpha || header.colour != Colour::Grey) {
-        findings.add(Kind::SixteenBits, name);
+    for kind in Kind::of_colours(header) {
+        findings.add(kind, name);
     }
     let extension = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
     let fits = match header.file_type {

@@ -13,9 +13,15 @@ pub enum ReadError {
     #[error("{}: no data set was found; looked for {looked_for}", root.display())]
     NotADataSet { root: PathBuf, looked_for: String },
     #[error(
-        "{}: expected a split called `{wanted}`, found {found}", root.display()
+        "{}: expected a split called `{wanted}`, found {found}; name its annotations with \
+         --{option}-annotations", root.display()
     )]
-    NoSplit { root: PathBuf, wanted: &'static str, found: String },
+    NoSplit { root: PathBuf, wanted: String, option: &'static str, found: String },
+    #[error(
+        "{}: several splits could be the one to {purpose}: {found}; name one's annotations with \
+         --{option}-annotations", root.display()
+    )]
+    SeveralSplits { root: PathBuf, purpose: &'static str, option: &'static str, found: String },
     /// An index with a finding that would spoil a run.
     #[error(
         "{}: {} ({count} times, for example {example}); `deim data check` lists everything",

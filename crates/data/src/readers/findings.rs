@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+
+use crate::decode::{Colour, Header};
 
 /// How much a finding matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -28,7 +30,7 @@ impl fmt::Display for Level {
 }
 
 /// Every kind of finding, in the order of tables.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
     BrokenFile,
@@ -87,6 +89,30 @@ impl Kind {
         } else {
             Level::Note
         }
+    }
+
+    /// What making RGB of such a file's pixels does to them.
+    pub fn of_colours(header: &Header) -> Vec<Self> {
+        let (grey, deep) = (header.colour == Colour::Grey, header.sixteen_bits);
+        let mut kinds = match header.colour {
+            Colour::Grey if deep && !header.alpha => vec![Self::Grey16],
+            Colour::Grey => vec![Self::Grey],
+            Colour::Cmyk => vec![Self::Cmyk],
+            Colour::Palette => vec![Self::Palette],
+            Colour::Rgb => vec![],
+        };
+        if header.alpha {
+            kinds.push(Self::Alpha);
+        }
+        if deep && (header.alpha || !grey) {
+            kinds.push(Self::SixteenBits);
+        }
+        kinds
+    }
+
+    /// Whether it takes something away from what the file holds.
+    pub fn loses(self) -> bool {
+        !matches!(self, Self::Grey | Self::Cmyk | Self::Palette)
     }
 
     /// The name in records and JSON: `box_outside`.

@@ -11,6 +11,7 @@ pub mod error;
 pub mod findings;
 pub mod index;
 mod loose;
+mod pair;
 pub mod paths;
 mod real;
 #[cfg(test)]
@@ -22,17 +23,18 @@ mod yolo;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 pub use error::ReadError;
 pub use findings::{Findings, Found, Kind, Level};
 pub use index::{Category, Index, IndexImage, Object};
-pub use real::{RealDataset, pair};
+pub use pair::{open, pair};
+pub use real::RealDataset;
 
 use crate::decode;
 
 /// How a data set's annotations are written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Format {
     Coco,

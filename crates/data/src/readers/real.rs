@@ -1,13 +1,13 @@
 //! A split of image files as training and evaluation see it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::error::ReadError;
 use super::findings::Kind;
 use super::index::{Index, IndexImage};
-use crate::dataset::{Dataset, Splits, Truth};
+use crate::dataset::{Dataset, Seen, Truth};
 use crate::decode::{self, PictureError};
 use crate::error::DataError;
 use crate::sample::Sample;
@@ -20,7 +20,7 @@ pub struct RealDataset {
     category_ids: Vec<i64>,
     manifest: String,
     /// The images in which decoding found something.
-    seen: Mutex<BTreeMap<Kind, BTreeSet<usize>>>,
+    seen: Mutex<Seen>,
 }
 
 impl RealDataset {
@@ -40,18 +40,13 @@ impl RealDataset {
         Ok(Self { index, classes, category_ids, manifest, seen: Mutex::default() })
     }
 
-    /// What training leaves out or changes, for the run's record: in the annotations, and in the
-    /// images decoded so far.
-    pub fn notes(&self) -> BTreeMap<String, u64> {
-        let annotations = self.index.findings.iter().map(|(kind, found)| (kind, found.count));
-        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let images = seen.iter().map(|(kind, images)| (*kind, images.len() as u64));
-        annotations.chain(images).map(|(kind, count)| (kind.key(), count)).collect()
+    /// A set that only grows is whole after any panic.
+    fn locked(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn saw(&self, kind: Kind, index: usize) {
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        seen.entry(kind).or_default().insert(index);
+        self.locked().entry(kind).or_default().insert(index);
     }
 
     /// The annotations, with everything that was found in them.
@@ -87,6 +82,9 @@ impl Dataset for RealDataset {
         }
         if picture.header.orientation != 1 {
             self.saw(Kind::Rotated, index);
+        }
+        for kind in Kind::of_colours(&picture.header).into_iter().filter(|kind| kind.loses()) {
+            self.saw(kind, index);
         }
         let (boxes, labels) = image.training_boxes(found).unzip();
         Ok(Arc::new(Sample {
@@ -125,32 +123,22 @@ impl Dataset for RealDataset {
     fn manifest(&self) -> &str {
         &self.manifest
     }
-}
 
-/// The splits to train on and to measure on: `train*`, and `val*` or else `test*`.
-pub fn pair(root: &Path, mut splits: Vec<Index>) -> Result<Splits, ReadError> {
-    let names: Vec<String> = splits.iter().map(|index| index.split.clone()).collect();
-    let mut take = |phases: &[&str], wanted| {
-        let of = |phase: &&str| splits.iter().position(|s| super::phase(&s.split) == Some(*phase));
-        let at = phases.iter().find_map(of).ok_or_else(|| ReadError::NoSplit {
-            root: root.to_owned(),
-            wanted,
-            found: names.join(", "),
-        })?;
-        Ok(splits.remove(at))
-    };
-    let train = take(&["train"], "train")?;
-    let val = take(&["val", "test"], "val or test")?;
-    if !train.same_categories(&val) {
-        return Err(ReadError::Spoiled {
-            annotations: val.annotations,
-            kind: super::Kind::SplitCategories,
-            count: 1,
-            example: format!("{} and {}", train.split, val.split),
-        });
+    fn notes(&self) -> BTreeMap<String, u64> {
+        let annotations = self.index.findings.iter().map(|(kind, found)| (kind, found.count));
+        let seen = self.locked();
+        let images = seen.iter().map(|(kind, images)| (*kind, images.len() as u64));
+        annotations.chain(images).map(|(kind, count)| (kind.key(), count)).collect()
     }
-    Ok(Splits {
-        train: Arc::new(RealDataset::open(train)?),
-        val: Arc::new(RealDataset::open(val)?),
-    })
+
+    fn seen(&self) -> Seen {
+        self.locked().clone()
+    }
+
+    fn remember(&self, earlier: &Seen) {
+        let mut seen = self.locked();
+        for (kind, images) in earlier {
+            seen.entry(*kind).or_default().extend(images);
+        }
+    }
 }

@@ -628,7 +628,7 @@ fn a_training_and_a_validation_split_are_paired_by_name() {
     let splits = pair(root, reading.splits.clone()).unwrap();
     assert_ne!(splits.train.manifest(), splits.val.manifest());
     let only_train = pair(root, reading.splits[..1].to_vec()).err().unwrap().to_string();
-    assert!(only_train.contains("val or test") && only_train.contains("train2017"), "{only_train}");
+    assert!(only_train.contains("`val` or `test`") && only_train.contains("train2017"), "{only_train}");
     let mut other = reading.splits;
     other[1].categories[0].id = 91;
     assert!(pair(root, other).is_err());

@@ -25,6 +25,7 @@ pub(crate) fn check(config: &Config) -> Vec<Violation> {
     found.data(config);
     found.augment(config);
     found.model(config);
+    found.pretrained(config);
     found.losses(config);
     found.optimizer(config);
     found.schedule(config);
@@ -67,7 +68,7 @@ impl Checker {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{BackboneKind, ClassLoss};
+    use crate::config::{BackboneKind, ClassLoss, Pretrained, PretrainedPart, Source};
 
     fn broken(change: impl FnOnce(&mut Config)) -> Vec<String> {
         let mut config = Config::default();
@@ -123,6 +124,29 @@ mod tests {
         assert_eq!(broken(|c| c.data.batch_size = 0), ["data.batch_size"]);
         assert_eq!(broken(|c| c.data.batch_size = 513), ["data.batch_size"]);
         assert_eq!(broken(|c| c.data.synthetic.min_objects = 16), ["data.synthetic.min_objects"]);
+    }
+
+    #[test]
+    fn a_folder_s_number_of_images_is_not_that_of_the_scenes() {
+        let folder =
+            |batch| broken(|c| (c.data.source, c.data.batch_size) = (Source::Folder, batch));
+        assert!(folder(513).is_empty());
+        assert_eq!(folder(0), ["data.batch_size"]);
+    }
+
+    #[test]
+    fn a_hash_of_weights_is_whole_and_of_weights_that_are_used() {
+        let with = |part, blake3: &str| {
+            let blake3 = (!blake3.is_empty()).then(|| blake3.to_owned());
+            broken(|c| c.pretrained = Some(Pretrained { part, blake3 }))
+        };
+        let hash = "0123456789abcdef".repeat(4);
+        assert!(with(PretrainedPart::Backbone, &hash).is_empty());
+        assert!(with(PretrainedPart::Detector, "").is_empty());
+        assert!(with(PretrainedPart::None, "").is_empty());
+        assert_eq!(with(PretrainedPart::Backbone, &hash[1..]), ["pretrained.blake3"]);
+        assert_eq!(with(PretrainedPart::Backbone, &hash.to_uppercase()), ["pretrained.blake3"]);
+        assert_eq!(with(PretrainedPart::None, &hash), ["pretrained.blake3"]);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Rules of `[model]`: sizes that fit each other.
 
 use super::Checker;
-use crate::config::{BackboneKind, Config};
+use crate::config::{BackboneKind, Config, PretrainedPart};
 
 impl Checker {
     pub(super) fn model(&mut self, config: &Config) {
@@ -58,6 +58,25 @@ impl Checker {
         let fits = decoder.reg_max >= 4 && decoder.reg_max.is_multiple_of(2);
         self.must("model.decoder.reg_max", decoder.reg_max, fits, "an even number of at least 4");
         self.positive("model.decoder.reg_scale", decoder.reg_scale);
+    }
+
+    /// The hash is of a file that something is taken from.
+    pub(super) fn pretrained(&mut self, config: &Config) {
+        let Some(pretrained) = &config.pretrained else { return };
+        let Some(hash) = &pretrained.blake3 else { return };
+        let digit = |c: char| c.is_ascii_digit() || ('a'..='f').contains(&c);
+        let whole = hash.len() == 64 && hash.chars().all(digit);
+        self.must("pretrained.blake3", hash, whole, "64 hexadecimal digits, as b3sum prints them");
+        if pretrained.part == PretrainedPart::None {
+            self.relation(
+                "a hash of weights that nothing uses".into(),
+                &[
+                    ("pretrained.blake3", "names a file".into()),
+                    ("pretrained.part", "nothing of it is used".into()),
+                ],
+                None,
+            );
+        }
     }
 
     /// The levels are the coarsest of the backbone's, and every one is sampled.

@@ -15,7 +15,7 @@ pub struct Data {
     pub eval_batch_size: usize,
     /// Side of the square input of the model, in pixels; evaluation always uses it.
     pub input_size: usize,
-    /// The scenes drawn when `source = "synthetic"`.
+    /// The scenes drawn where `source = "synthetic"`; a folder's images leave these keys unused.
     pub synthetic: Synthetic,
 }
 
@@ -31,12 +31,15 @@ impl Default for Data {
     }
 }
 
-/// The kinds of data set that exist today.
+/// The kinds of data set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Source {
     /// Scenes drawn from a seed; nothing to download.
     Synthetic,
+    /// Image files and their annotations: COCO, Objects365, CrowdHuman, VOC or YOLO. Where they lie is
+    /// said on the command line (`--data DIR`); the cell's id holds their manifest, not their place.
+    Folder,
 }
 
 /// Synthetic scenes: textured shapes of many sizes, clutter and overlap, drawn from a seed.
