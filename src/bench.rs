@@ -1,4 +1,7 @@
-//! `deim bench`: how long a training step and an evaluation of a detector take.
+//! `deim bench`: how long a training step and an evaluation of a detector take, and how fast its
+//! images are made.
+
+mod data;
 
 use std::process::ExitCode;
 
@@ -12,7 +15,7 @@ use serde::Serialize;
 
 use crate::output::{DONE, Outcome};
 
-/// Time a training step or an evaluation of a detector, on images of noise.
+/// Time a training step or an evaluation of a detector, on images of noise, or the making of batches.
 #[derive(clap::Args)]
 #[command(after_help = "Example: deim bench train --model r18 --size 320 --batch 4 --threads 2")]
 pub struct Args {
@@ -26,6 +29,7 @@ enum What {
     Train(Options),
     /// From images to logits and boxes, in evaluation mode.
     Infer(Options),
+    Data(data::Args),
 }
 
 #[derive(clap::Args)]
@@ -77,6 +81,7 @@ pub fn run(args: Args) -> Outcome {
     let (what, options) = match &args.what {
         What::Train(options) => ("train", options),
         What::Infer(options) => ("infer", options),
+        What::Data(args) => return data::run(args),
     };
     if options.size == 0 || !options.size.is_multiple_of(32) {
         bail!("--size: expected a multiple of 32, found {}", options.size);

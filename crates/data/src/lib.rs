@@ -1,6 +1,7 @@
 //! Data sets, transforms, Dense O2O and the deterministic loader. Nothing here knows of tensors.
 
 pub mod batches;
+pub mod bench;
 mod cached;
 pub mod check;
 pub mod dataset;
