@@ -7,6 +7,7 @@ pub struct Axis {
     pub high: f64,
     pub ticks: Vec<f64>,
     decimals: usize,
+    is_bare: bool,
 }
 
 impl Axis {
@@ -31,6 +32,19 @@ impl Axis {
         if axis.ticks.len() < 2 { Self::with_step(low, high, 2 * wanted) } else { axis }
     }
 
+    /// The same for numbers that are counted, such as epochs: no tick between two of them.
+    pub fn whole(low: u32, high: u32, wanted: usize) -> Self {
+        let mut axis = Self::between(f64::from(low), f64::from(high), wanted);
+        axis.ticks.retain(|tick| tick.fract() == 0.0);
+        axis.decimals = 0;
+        axis
+    }
+
+    /// The same range and ticks as another axis, without labels: its neighbour has them.
+    pub fn bare(low: f64, high: f64, wanted: usize) -> Self {
+        Self { is_bare: true, ..Self::between(low, high, wanted) }
+    }
+
     fn with_step(low: f64, high: f64, wanted: usize) -> Self {
         let rough = (high - low) / wanted.max(1) as f64;
         let magnitude = 10f64.powi(rough.log10().floor() as i32);
@@ -42,11 +56,15 @@ impl Axis {
         let first = (low / step - 1e-9).ceil() as i64;
         let last = (high / step + 1e-9).floor() as i64;
         let decimals = (-step.log10().floor()).max(0.0) as usize;
-        Self { low, high, ticks: (first..=last).map(|n| n as f64 * step).collect(), decimals }
+        let ticks = (first..=last).map(|n| n as f64 * step).collect();
+        Self { low, high, ticks, decimals, is_bare: false }
     }
 
     /// A tick's label, with the same number of decimals for all of them.
     pub fn label(&self, tick: f64) -> String {
+        if self.is_bare {
+            return String::new();
+        }
         let label = format!("{tick:.*}", self.decimals);
         if label.trim_start_matches('-').chars().all(|c| c == '0' || c == '.') {
             label.trim_start_matches('-').to_owned()

@@ -1,37 +1,35 @@
-//! The sheet that figures are drawn on: an SVG in tenths of a pixel, and its PNG.
+//! The sheet that figures are drawn on: an SVG in tenths of a pixel.
 //!
 //! plotters' SVG backend has whole-number coordinates only, so a figure is drawn ten times too large
-//! and the finished document is told its true size. A CSS pixel is 0.75 pt: text of 12 px is 9 pt in
-//! print when the figure keeps its width of 178 mm (two columns of a paper).
-
-use std::sync::{Arc, OnceLock};
+//! and the finished document is told its true size. A CSS pixel is 0.75 pt: all text is 8 pt in print
+//! when a figure keeps its width, which is that of one or two columns of a paper.
 
 use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
-use resvg::{tiny_skia, usvg};
 
 use crate::error::Error;
+use crate::figures::theme::adapt;
+
+pub use crate::figures::raster::text_width;
+pub use crate::figures::theme::{BLACK, GREY, PALE, SHADE};
 
 /// Units of a drawing in one CSS pixel.
 pub const UNIT: f64 = 10.0;
-/// Width of every figure in CSS pixels: 178 mm, two columns of a paper.
-pub const WIDTH: f64 = 672.0;
-/// Smallest text, in CSS pixels: 9 pt.
-pub const SMALL: f64 = 12.0;
-/// Titles, in CSS pixels: 10.5 pt.
-pub const LARGE: f64 = 14.0;
-/// Pixels of the PNG for one CSS pixel: 300 dots an inch.
-const PNG_SCALE: f32 = 3.125;
+/// Width of a figure across two columns of a paper, in CSS pixels: 178 mm.
+pub const PAGE: f64 = 672.0;
+/// Width of a figure in one column, in CSS pixels: 85 mm.
+pub const COLUMN: f64 = 321.0;
+/// Height of text, in CSS pixels: 8 pt.
+pub const SMALL: f64 = 10.7;
+/// Titles, in CSS pixels: 9 pt.
+pub const LARGE: f64 = 12.0;
+/// From one line of text to the next.
+pub const LINE: f64 = 15.0;
 /// plotters divides the size of a font by this before it writes it.
 const PLOTTERS_FONT_FACTOR: f64 = 1.24;
 /// What a viewer without the first font may use; the others are narrower, so nothing overlaps.
-const FONTS: &str = "DejaVu Sans, Verdana, Arial, Helvetica, sans-serif";
-
-pub const BLACK: RGBColor = RGBColor(0x1a, 0x1a, 0x1a);
-pub const GREY: RGBColor = RGBColor(0x59, 0x59, 0x59);
-pub const PALE: RGBColor = RGBColor(0xd9, 0xd9, 0xd9);
-pub const SHADE: RGBColor = RGBColor(0xf4, 0xf4, 0xf4);
+pub const FONTS: &str = "DejaVu Sans, Verdana, Arial, Helvetica, sans-serif";
 
 pub type Sheet<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 
@@ -40,12 +38,13 @@ pub fn units(pixels: f64) -> i32 {
     (pixels * UNIT).round() as i32
 }
 
-/// Draws a figure of the given height in CSS pixels and gives the SVG document.
+/// Draws a figure of the given width and height in CSS pixels and gives the SVG document.
 pub fn sheet(
+    width: f64,
     height: f64,
     draw: impl FnOnce(&Sheet<'_>) -> Result<(), Error>,
 ) -> Result<String, Error> {
-    let (wide, high) = (units(WIDTH), units(height));
+    let (wide, high) = (units(width), units(height));
     let mut svg = String::new();
     {
         let root =
@@ -55,7 +54,27 @@ pub fn sheet(
         root.present().map_err(Error::drawing)?;
     }
     let drawn = format!("width=\"{wide}\" height=\"{high}\" viewBox");
-    Ok(svg.replacen(&drawn, &format!("width=\"{WIDTH}\" height=\"{height}\" viewBox"), 1))
+    let (width, height) = (f64::from(wide) / UNIT, f64::from(high) / UNIT);
+    let true_size =
+        format!("width=\"{width}\" height=\"{height}\" font-family=\"{FONTS}\" viewBox");
+    Ok(adapt(&shorten(&svg.replacen(&drawn, &true_size, 1))))
+}
+
+/// Leaves out what plotters repeats in every element and what is so without being said.
+fn shorten(svg: &str) -> String {
+    let (head, body) = svg.split_once('\n').unwrap_or((svg, ""));
+    let body = body
+        .replace(&format!(" font-family=\"{FONTS}\""), "")
+        .replace(" opacity=\"1\"", "")
+        .replace(" text-anchor=\"start\"", "");
+    let mut short = format!("{head}\n");
+    for (at, part) in body.split("font-size=\"").enumerate() {
+        let size = part.split_once('"').and_then(|(size, rest)| {
+            Some(format!("font-size=\"{:.0}\"{rest}", size.parse::<f64>().ok()?))
+        });
+        short.push_str(if at == 0 { part } else { size.as_deref().unwrap_or(part) });
+    }
+    short
 }
 
 /// How a piece of text looks and which of its points is placed.
@@ -138,82 +157,9 @@ pub fn wrap(paragraph: &str, width: f64, ink: Ink) -> Vec<String> {
     lines
 }
 
-/// Width of a line of text in CSS pixels, with the font of the PNG.
-pub fn text_width(line: &str, ink: Ink) -> f64 {
-    let weight = if ink.bold { "bold" } else { "normal" };
-    let escaped = line.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
-    let svg = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"9\" height=\"9\"><text font-family=\"{FONTS}\" \
-         font-size=\"{}\" font-weight=\"{weight}\">{escaped}</text></svg>",
-        ink.size
-    );
-    usvg::Tree::from_str(&svg, &usvg_options())
-        .map(|tree| f64::from(tree.root().abs_bounding_box().width()))
-        .unwrap_or_else(|_| line.chars().count() as f64 * ink.size * 0.7)
-}
-
-/// Renders a figure at 300 dots an inch.
-pub fn png(svg: &str) -> Result<Vec<u8>, Error> {
-    let tree = usvg::Tree::from_str(svg, &usvg_options()).map_err(Error::drawing)?;
-    let side = |length: f32| (length * PNG_SCALE).ceil() as u32;
-    let (wide, high) = (side(tree.size().width()), side(tree.size().height()));
-    let mut pixmap = tiny_skia::Pixmap::new(wide, high)
-        .ok_or_else(|| Error::Drawing(format!("a picture of {wide}x{high} pixels")))?;
-    resvg::render(
-        &tree,
-        tiny_skia::Transform::from_scale(PNG_SCALE, PNG_SCALE),
-        &mut pixmap.as_mut(),
-    );
-    pixmap.encode_png().map_err(Error::drawing)
-}
-
-/// Whether two PNGs show the same picture: the rasteriser may round differently on another
-/// processor, so a small difference of a channel is no difference.
-pub fn same_picture(left: &[u8], right: &[u8]) -> bool {
-    const ROUNDING: u8 = 8;
-    if left == right {
-        return true;
-    }
-    match (tiny_skia::Pixmap::decode_png(left), tiny_skia::Pixmap::decode_png(right)) {
-        (Ok(left), Ok(right)) => {
-            (left.width(), left.height()) == (right.width(), right.height())
-                && left
-                    .data()
-                    .iter()
-                    .zip(right.data())
-                    .all(|(left, right)| left.abs_diff(*right) <= ROUNDING)
-        }
-        _ => false,
-    }
-}
-
-/// The embedded fonts and nothing of the machine: a PNG looks the same everywhere.
-fn usvg_options() -> usvg::Options<'static> {
-    static FONT_FILES: OnceLock<Arc<usvg::fontdb::Database>> = OnceLock::new();
-    let fonts = FONT_FILES.get_or_init(|| {
-        let mut fonts = usvg::fontdb::Database::new();
-        fonts.load_font_data(dejavu::sans::regular().to_vec());
-        fonts.load_font_data(dejavu::sans::bold().to_vec());
-        Arc::new(fonts)
-    });
-    usvg::Options {
-        font_family: "DejaVu Sans".to_owned(),
-        fontdb: Arc::clone(fonts),
-        ..usvg::Options::default()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_wider_text_measures_wider_and_bold_wider_still() {
-        let plain = text_width("gamma 1.5", Ink::small());
-        assert!(plain > 30.0 && plain < 100.0, "{plain}");
-        assert!(text_width("gamma 1.5, mixup 0.5", Ink::small()) > plain);
-        assert!(text_width("gamma 1.5", Ink::small().bold()) > plain);
-    }
 
     #[test]
     fn wrapping_keeps_every_word_and_the_width() {
@@ -225,16 +171,14 @@ mod tests {
     }
 
     #[test]
-    fn the_png_has_the_size_of_the_sheet_and_shows_its_text() {
-        let blank = sheet(40.0, |_| Ok(())).unwrap();
-        let drawn = sheet(40.0, |root| text(root, "AP (%)", 20.0, 20.0, Ink::small())).unwrap();
-        let (blank, drawn) = (png(&blank).unwrap(), png(&drawn).unwrap());
-        let picture = tiny_skia::Pixmap::decode_png(&drawn).unwrap();
-        assert_eq!((picture.width(), picture.height()), (2100, 125));
-        let dark = picture.pixels().iter().filter(|pixel| pixel.red() < 128).count();
-        assert!(dark > 200, "{dark} dark pixels: the text is not there");
-        assert!(same_picture(&drawn, &drawn));
-        assert!(!same_picture(&drawn, &blank));
-        assert!(!same_picture(&drawn, b"no picture"));
+    fn a_document_names_its_font_once_and_its_true_size() {
+        let drawn = |root: &Sheet<'_>| {
+            text(root, "a", 20.0, 20.0, Ink::small())?;
+            text(root, "b", 20.0, 30.0, Ink::small().bold())
+        };
+        let svg = sheet(COLUMN, 40.0, drawn).unwrap();
+        assert_eq!(svg.matches("DejaVu Sans").count(), 1, "{svg}");
+        assert!(svg.starts_with("<svg width=\"321\" height=\"40\""), "{svg}");
+        assert!(svg.contains("font-size=\"107\""), "{svg}");
     }
 }

@@ -7,21 +7,18 @@
 use plotters::prelude::*;
 
 use crate::axis::Axis;
-use crate::canvas::{GREY, Ink, LARGE, SHADE, Sheet, WIDTH, sheet, text, text_width, units, wrap};
+use crate::canvas::{Ink, LINE, PAGE, SHADE, Sheet, sheet, text, text_width, units, wrap};
 use crate::error::Error;
+use crate::figures::page::{MARGIN, Words, measured_on};
 use crate::panel::{AXIS, Panel, ROW};
 use crate::study::{Against, Study};
 
 /// Space around and between the parts, in CSS pixels.
-const MARGIN: f64 = 10.0;
 const PADDING: f64 = 4.0;
 const GAP: f64 = 18.0;
-const LINE: f64 = 17.0;
 const PAPER: f64 = 112.0;
 
-const TITLE: Ink = Ink::small().size(LARGE).bold();
 const HEAD: Ink = Ink::small().bold();
-const CAPTION: Ink = Ink::small().color(GREY);
 
 /// Left and right end of a column, in CSS pixels.
 type Sides = [f64; 2];
@@ -34,21 +31,21 @@ struct Layout {
     difference: Sides,
     verdict: Sides,
     paper: Option<Sides>,
-    title: Vec<String>,
+    words: Words,
     /// Heads of the columns: where, which lines, and whether they are centred.
     heads: Vec<(Sides, Vec<String>, bool)>,
     /// Top of the first row and bottom of the last.
     rows: [f64; 2],
-    caption: Vec<String>,
-    height: f64,
 }
 
 /// Draws the figure as an SVG document.
 pub fn figure(study: &Study) -> Result<String, Error> {
     let layout = Layout::new(study);
-    sheet(layout.height, |root| {
+    let bottom = layout.rows[1] + AXIS;
+    sheet(PAGE, layout.words.height(bottom), |root| {
+        layout.words.draw(root, bottom)?;
         stripes(root, study, &layout)?;
-        words(root, study, &layout)?;
+        labels(root, study, &layout)?;
         measured(root, study, &layout)?;
         differences(root, study, &layout)?;
         layout.paper.map_or(Ok(()), |sides| printed(root, study, &layout, sides))
@@ -68,7 +65,7 @@ impl Layout {
                 widest(&mut study.rows.iter().map(|row| row.labels[at].as_str()), Ink::small());
             left += values.max(text_width(name, HEAD)) + GAP;
         }
-        let mut right = WIDTH - MARGIN - PADDING;
+        let mut right = PAGE - MARGIN - PADDING;
         let has_paper = study.rows.iter().any(|row| row.paper.is_some());
         let paper = has_paper.then_some([right - PAPER, right]);
         if has_paper {
@@ -95,13 +92,10 @@ impl Layout {
             labels.iter().zip(&study.names).map(|(x, name)| ([*x, *x], vec![name.clone()], false)),
         );
         let lines = heads.iter().map(|(_, lines, _)| lines.len()).max().unwrap_or(1);
-        let title = wrap(&study.question, WIDTH - 2.0 * MARGIN, TITLE);
-        let caption = wrap(&caption(study), WIDTH - 2.0 * MARGIN, CAPTION);
-        let top = MARGIN + title.len() as f64 * (LINE + 2.0) + 8.0 + lines as f64 * LINE + 4.0;
-        let bottom = top + study.rows.len() as f64 * ROW;
-        let height = bottom + AXIS + 6.0 + caption.len() as f64 * LINE + MARGIN;
-        let rows = [top, bottom];
-        Self { labels, measured, difference, verdict, paper, title, heads, rows, caption, height }
+        let words = Words::new(PAGE, &study.question, &caption(study));
+        let top = words.top() + 4.0 + lines as f64 * LINE + 4.0;
+        let rows = [top, top + study.rows.len() as f64 * ROW];
+        Self { labels, measured, difference, verdict, paper, words, heads, rows }
     }
 
     /// The middle of a row.
@@ -114,16 +108,13 @@ impl Layout {
 fn stripes(root: &Sheet<'_>, study: &Study, layout: &Layout) -> Result<(), Error> {
     (0..study.rows.len()).step_by(2).try_for_each(|row| {
         let top = layout.rows[0] + row as f64 * ROW;
-        let corners = [(units(MARGIN), units(top)), (units(WIDTH - MARGIN), units(top + ROW))];
+        let corners = [(units(MARGIN), units(top)), (units(PAGE - MARGIN), units(top + ROW))];
         root.draw(&Rectangle::new(corners, SHADE.filled())).map_err(Error::drawing)
     })
 }
 
-/// Everything that is text and not an axis.
-fn words(root: &Sheet<'_>, study: &Study, layout: &Layout) -> Result<(), Error> {
-    for (at, line) in layout.title.iter().enumerate() {
-        text(root, line, MARGIN, MARGIN + 8.0 + at as f64 * (LINE + 2.0), TITLE)?;
-    }
+/// Heads of columns, labels of rows and verdicts.
+fn labels(root: &Sheet<'_>, study: &Study, layout: &Layout) -> Result<(), Error> {
     for ([left, right], lines, centred) in &layout.heads {
         for (at, line) in lines.iter().rev().enumerate() {
             let y = layout.rows[0] - 4.0 - (at as f64 + 0.5) * LINE;
@@ -140,10 +131,6 @@ fn words(root: &Sheet<'_>, study: &Study, layout: &Layout) -> Result<(), Error> 
         }
         let ink = if row.against.is_decided() { HEAD } else { Ink::small() };
         text(root, &row.against.word(), layout.verdict[0], y, ink)?;
-    }
-    let first = layout.height - MARGIN - (layout.caption.len() as f64 - 0.5) * LINE;
-    for (at, line) in layout.caption.iter().enumerate() {
-        text(root, line, MARGIN, first + at as f64 * LINE, CAPTION)?;
     }
     Ok(())
 }
@@ -219,17 +206,11 @@ fn caption(study: &Study) -> String {
         false => "",
     };
     let mut caption = format!(
-        "Large dots: means over {}; {bars}small dots: seeds. Differences are paired by seed; the reference is {}. \
-         Measured on {}, scale {}.",
+        "Large dots: means over {}; {bars}small dots: seeds. Differences are paired by seed; the reference is {}. {}",
         study.seed_counts(),
         study.reference_label(),
-        study.data_name,
-        study.scale
+        measured_on(study)
     );
-    if study.missing() > 0 {
-        let (missing, planned) = (study.missing(), study.planned());
-        caption.push_str(&format!(" Incomplete: {missing} of {planned} cells are missing."));
-    }
     if let Some(paper) = &study.paper {
         caption.push_str(&format!(" Hollow, from the paper: {paper}."));
     }

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use deim_eval::Metrics;
 use deim_lab::record::{Finished, Line, Provenance, Record};
+use deim_train::events::EpochRecord;
 use polars::prelude::*;
 
 use crate::error::Error;
@@ -39,6 +40,32 @@ pub const METRICS: [MetricColumn; 12] = [
     ("ar_large", |metrics| metrics.ar_large),
 ];
 
+/// What is measured in every epoch, by the name of its column. Terms of the loss are summed over all
+/// heads and denoising queries, weights included; a term that a recipe does not have is null.
+pub const EPOCH_COLUMNS: [EpochColumn; 11] = [
+    ("ap", |epoch| epoch.metrics.as_ref().and_then(|metrics| metrics.ap)),
+    ("targets", |epoch| Some(epoch.targets_per_image)),
+    ("positives", |epoch| Some(epoch.positives_per_image)),
+    ("train", |epoch| Some(epoch.seconds.train)),
+    ("wait", |epoch| Some(epoch.seconds.wait)),
+    ("evaluate", |epoch| Some(epoch.seconds.evaluate)),
+    ("loss_class", |epoch| term(epoch, &["mal", "vfl", "focal"])),
+    ("loss_bbox", |epoch| term(epoch, &["bbox"])),
+    ("loss_giou", |epoch| term(epoch, &["giou"])),
+    ("loss_fgl", |epoch| term(epoch, &["fgl"])),
+    ("loss_ddf", |epoch| term(epoch, &["ddf"])),
+];
+
+/// A column's name and how its value is read.
+pub type EpochColumn = (&'static str, fn(&EpochRecord) -> Option<f64>);
+
+/// The sum of the losses of these kinds; a loss is called `loss_KIND` or `loss_KIND_HEAD`.
+fn term(epoch: &EpochRecord, kinds: &[&str]) -> Option<f64> {
+    let kind = |name: &str| name.split('_').nth(1).is_some_and(|kind| kinds.contains(&kind));
+    let terms = epoch.losses.iter().filter(|(name, _)| kind(name));
+    terms.map(|(_, value)| *value).reduce(|sum, value| sum + value)
+}
+
 /// Columns that are averaged over seeds besides the metrics.
 pub const OTHERS: [&str; 4] = ["best_ap", "best_epoch", "seconds", "steps"];
 
@@ -47,7 +74,8 @@ pub struct Frames {
     /// `row, seed, cell`, then the metrics and [`OTHERS`]: null where the cell is not finished.
     /// Sorted by row and seed.
     pub cells: DataFrame,
-    /// `row, seed, epoch, ap` of the finished cells' evaluated epochs. Sorted in that order.
+    /// `row, seed, epoch` of the finished cells' epochs and their [`EPOCH_COLUMNS`]. Sorted in that
+    /// order.
     pub epochs: DataFrame,
     /// Where each finished cell came from.
     pub origins: BTreeMap<String, Provenance>,
@@ -101,14 +129,21 @@ pub fn over_seeds(cells: &DataFrame) -> Result<DataFrame, Error> {
     Ok(grouped.sort(["row"], SortMultipleOptions::default()).collect()?)
 }
 
-/// Mean, smallest, largest and count over the seeds of each row and epoch.
+/// Mean, smallest and largest over the seeds of each row and epoch, in columns `NAME_mean`, `NAME_min`
+/// and `NAME_max`.
 pub fn over_seeds_by_epoch(epochs: &DataFrame) -> Result<DataFrame, Error> {
-    let grouped = epochs.clone().lazy().group_by_stable([col("row"), col("epoch")]).agg([
-        col("ap").mean().alias("ap_mean"),
-        col("ap").min().alias("ap_min"),
-        col("ap").max().alias("ap_max"),
-        col("ap").count().alias("ap_count"),
-    ]);
+    let spread = EPOCH_COLUMNS.iter().flat_map(|(name, _)| {
+        [
+            col(*name).mean().alias(format!("{name}_mean")),
+            col(*name).min().alias(format!("{name}_min")),
+            col(*name).max().alias(format!("{name}_max")),
+        ]
+    });
+    let grouped = epochs
+        .clone()
+        .lazy()
+        .group_by_stable([col("row"), col("epoch")])
+        .agg(spread.collect::<Vec<_>>());
     Ok(grouped.sort(["row", "epoch"], SortMultipleOptions::default()).collect()?)
 }
 
@@ -144,20 +179,23 @@ fn epochs(
     finished: &BTreeMap<&str, &Finished>,
     lines: &[Line],
 ) -> Result<DataFrame, Error> {
-    let mut evaluated: BTreeMap<(&str, u32), Option<f64>> = BTreeMap::new();
+    let mut done: BTreeMap<(&str, u32), &EpochRecord> = BTreeMap::new();
     for line in lines {
         if let (Record::Epoch(epoch), true) =
             (&line.record, finished.contains_key(line.cell.as_str()))
-            && let Some(metrics) = &epoch.metrics
         {
-            evaluated.insert((&line.cell, epoch.epoch), metrics.ap);
+            done.insert((&line.cell, epoch.epoch), epoch);
         }
     }
-    let frame = df!(
-        "cell" => evaluated.keys().map(|(cell, _)| *cell).collect::<Vec<_>>(),
-        "epoch" => evaluated.keys().map(|(_, epoch)| *epoch).collect::<Vec<_>>(),
-        "ap" => evaluated.values().copied().collect::<Vec<_>>(),
-    )?;
+    let mut columns = vec![
+        Column::new("cell".into(), done.keys().map(|(cell, _)| *cell).collect::<Vec<_>>()),
+        Column::new("epoch".into(), done.keys().map(|(_, epoch)| *epoch).collect::<Vec<_>>()),
+    ];
+    for (name, value) in EPOCH_COLUMNS {
+        let values: Vec<Option<f64>> = done.values().map(|epoch| value(epoch)).collect();
+        columns.push(Column::new(name.into(), values));
+    }
+    let frame = DataFrame::new(done.len(), columns)?;
     let joined = frame
         .lazy()
         .join(planned(plan)?, [col("cell")], [col("cell")], JoinArgs::new(JoinType::Inner))

@@ -2,17 +2,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use deim_eval::paired::{LEVEL, compare};
-use deim_eval::student;
+use deim_eval::paired::compare_pairs;
 use deim_lab::record::{Line, Provenance, Record};
 use deim_spec::{Experiment, cell_id};
 use polars::prelude::*;
 
 use crate::error::Error;
-use crate::facts::{budgets, data, distinct, distinct_sorted, published, reused, short_names};
+use crate::facts::{
+    budgets, cost, data_name, data_sets, distinct_sorted, published, reused, short_names,
+};
 use crate::frame::{self, Cell, Frames, METRICS, OTHERS};
 use crate::number::{list, short};
-use crate::study::{Against, CellResult, CurvePoint, Row, Spread, Study};
+use crate::study::{Against, CellResult, CurvePoint, EpochMeans, Row, Spread, Study};
 
 /// The seeds to make cells for: those that the experiment asks for, and those that any cell of the
 /// ledger finished with.
@@ -45,7 +46,6 @@ fn begun(cells: &[Cell], lines: &[Line]) -> Vec<Cell> {
 /// Everything that tables and figures show, from the cells of an experiment (for all [`seeds`]) and
 /// the lines of its ledgers.
 pub fn gather(experiment: &Experiment, cells: &[Cell], lines: &[Line]) -> Result<Study, Error> {
-    let reference = experiment.reference;
     let plan = begun(cells, lines);
     let frames = frame::read(&plan, lines)?;
     if frames.origins.is_empty() {
@@ -54,35 +54,37 @@ pub fn gather(experiment: &Experiment, cells: &[Cell], lines: &[Line]) -> Result
     same_computation(&frames)?;
     let spreads = spreads(&frames.cells, experiment.rows.len())?;
     let curves = curves(&frames.epochs, experiment.rows.len())?;
+    let epochs = epochs(&frames.epochs, experiment.rows.len())?;
     let results = results(&frames.cells, experiment.rows.len())?;
     let by_seed: Vec<BTreeMap<u64, f64>> = results
         .iter()
         .map(|cells| cells.iter().filter_map(|cell| Some((cell.seed, cell.ap?))).collect())
         .collect();
-    let others: Vec<BTreeMap<u64, f64>> = (0..by_seed.len())
-        .filter(|row| *row != reference)
-        .map(|row| by_seed[row].clone())
-        .collect();
-    let mut comparisons = compare(&by_seed[reference], &others).into_iter();
-    let parts = experiment.rows.iter().zip(spreads).zip(curves).zip(results).enumerate();
-    let rows = parts.map(|(at, (((setting, spreads), curve), cells))| {
+    let references = &experiment.references;
+    let compared = references.iter().enumerate().filter(|(row, reference)| row != *reference);
+    let pairs = compared.map(|(row, reference)| (&by_seed[*reference], &by_seed[row]));
+    let mut comparisons = compare_pairs(pairs).into_iter();
+    let lines = curves.into_iter().zip(epochs);
+    let parts = experiment.rows.iter().zip(spreads).zip(lines).zip(results).enumerate();
+    let rows = parts.map(|(at, (((setting, spreads), (curve, epochs)), cells))| {
         let ap = spreads.get("ap").copied().unwrap_or_default();
-        let against = match (at == reference).then_some(()) {
+        let against = match (at == references[at]).then_some(()) {
             None => comparisons.next().map_or(Against::Reference, Against::Compared),
             Some(()) => Against::Reference,
         };
         let paper = experiment.paper.as_ref().and_then(|paper| paper.row_for(&setting.settings));
-        let doubt = paper.and_then(|row| row.suspicious.clone());
+        let doubts = paper.map(|row| row.suspicious.of("ap").collect::<Vec<_>>().join("; "));
         Row {
             labels: setting.settings.iter().map(|(_, label)| label.clone()).collect(),
             cells,
             ap,
-            interval: interval(&ap),
+            interval: ap.interval(),
             spreads,
             against,
             paper: paper.and_then(|row| row.ap),
-            doubt,
+            doubt: doubts.filter(|doubts| !doubts.is_empty()),
             curve,
+            epochs,
         }
     });
     let rows: Vec<Row> = rows.collect();
@@ -98,10 +100,14 @@ pub fn gather(experiment: &Experiment, cells: &[Cell], lines: &[Line]) -> Result
         keys,
         budget: budgets(experiment, &rows),
         rows,
-        reference,
+        reference: experiment.reference,
+        references: references.clone(),
+        costs: experiment.rows.iter().map(|row| cost(experiment, &row.config)).collect(),
+        published: experiment.paper.clone(),
+        caveats: experiment.caveats.clone(),
         paper: experiment.paper.as_ref().map(|paper| published(experiment, paper)),
-        data: distinct(experiment.rows.iter().map(|row| data(&row.config))),
-        data_name: "synthetic scenes".to_owned(),
+        data: data_sets(experiment, &frames),
+        data_name: data_name(experiment, &frames),
         device_class: first.device_class.clone(),
         devices: distinct_sorted(origins().map(|origin| origin.device.clone())),
         programs: distinct_sorted(origins().map(|origin| origin.program.clone())),
@@ -156,14 +162,6 @@ fn same_computation(frames: &Frames) -> Result<(), Error> {
     Ok(())
 }
 
-/// Student's 95 % interval of a mean.
-fn interval(spread: &Spread) -> Option<[f64; 2]> {
-    let (mean, deviation) = (spread.mean?, spread.deviation?);
-    let count = spread.count as f64;
-    let reach = student::quantile(1.0 - LEVEL / 2.0, count - 1.0) * deviation / count.sqrt();
-    Some([mean - reach, mean + reach])
-}
-
 fn results(cells: &DataFrame, rows: usize) -> Result<Vec<Vec<CellResult>>, Error> {
     let (row, seed) = (cells.column("row")?.u32()?, cells.column("seed")?.u64()?);
     let (id, ap) = (cells.column("cell")?.str()?, cells.column("ap")?.f64()?);
@@ -200,6 +198,24 @@ fn spreads(cells: &DataFrame, rows: usize) -> Result<Vec<BTreeMap<&'static str, 
         }
     }
     Ok(spreads)
+}
+
+/// The epochs of each row, averaged over its seeds.
+fn epochs(epochs: &DataFrame, rows: usize) -> Result<Vec<Vec<EpochMeans>>, Error> {
+    let grouped = frame::over_seeds_by_epoch(epochs)?;
+    let (row, epoch) = (grouped.column("row")?.u32()?, grouped.column("epoch")?.u32()?);
+    let mut means = vec![Vec::new(); rows];
+    for at in 0..grouped.height() {
+        let (Some(row), Some(epoch)) = (row.get(at), epoch.get(at)) else { continue };
+        let mut values = BTreeMap::new();
+        for (name, _) in frame::EPOCH_COLUMNS {
+            if let Some(value) = grouped.column(&format!("{name}_mean"))?.f64()?.get(at) {
+                values.insert(name, value);
+            }
+        }
+        means[row as usize].push(EpochMeans { epoch: epoch + 1, values });
+    }
+    Ok(means)
 }
 
 fn curves(epochs: &DataFrame, rows: usize) -> Result<Vec<Vec<CurvePoint>>, Error> {

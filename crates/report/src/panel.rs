@@ -8,9 +8,9 @@ use crate::canvas::{BLACK, GREY, Ink, PALE, Sheet, UNIT, line, text, units};
 use crate::error::Error;
 
 /// Height of a row, in CSS pixels.
-pub const ROW: f64 = 30.0;
+pub const ROW: f64 = 27.0;
 /// Height of an axis with its ticks, labels and name.
-pub const AXIS: f64 = 48.0;
+pub const AXIS: f64 = 42.0;
 
 /// A scale between two sides, over all rows; lengths are in CSS pixels.
 pub struct Panel<'a, 'b> {
@@ -55,7 +55,7 @@ impl<'a, 'b> Panel<'a, 'b> {
         }
         let [left, right] = self.sides;
         line(self.root, &[(left, base), (right, base)], BLACK, 1.0)?;
-        text(self.root, name, (left + right) / 2.0, bottom + 36.0, Ink::small().centred())
+        text(self.root, name, (left + right) / 2.0, bottom + 33.0, Ink::small().centred())
     }
 
     /// A dashed line through all rows.
