@@ -67,6 +67,11 @@ impl Draws {
     }
 }
 
+/// The indices of a data set in the order in which an epoch goes through them.
+pub fn epoch_order(seed: u64, epoch: u32, images: usize) -> Vec<usize> {
+    Draws::new(seed, "order", &[u64::from(epoch)]).permutation(images)
+}
+
 /// The finaliser of splitmix64: a bijection of 64 bits that mixes all of them.
 fn mix(mut z: u64) -> u64 {
     z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);

@@ -14,6 +14,7 @@ pub mod policy;
 pub mod readers;
 mod rotation;
 pub mod sample;
+mod simd;
 pub mod synthetic;
 pub mod transforms;
 

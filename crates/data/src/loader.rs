@@ -6,7 +6,7 @@ use deim_spec::config::Config;
 
 use crate::batches::{Batches, Make};
 use crate::dataset::Dataset;
-use crate::draws::Draws;
+use crate::draws::epoch_order;
 use crate::error::DataError;
 use crate::policy::Policy;
 use crate::sample::{Batch, Sample, Target};
@@ -46,10 +46,14 @@ impl TrainLoader {
         (self.dataset.len() / self.batch_size) as u64
     }
 
+    /// The images of an epoch in the order in which its batches take them.
+    pub fn order(&self, epoch: u32) -> Vec<usize> {
+        epoch_order(self.seed, epoch, self.dataset.len())
+    }
+
     /// The batches of `epoch` from `from_step` on, in order.
     pub fn batches(&self, epoch: u32, from_step: u64) -> Batches {
-        let order =
-            Draws::new(self.seed, "order", &[u64::from(epoch)]).permutation(self.dataset.len());
+        let order = self.order(epoch);
         let (dataset, policy) = (Arc::clone(&self.dataset), Arc::clone(&self.policy));
         let batch_size = self.batch_size;
         let make: Make = Arc::new(move |step| {

@@ -1,18 +1,21 @@
 //! Which transforms a training sample goes through in which epoch (deim-facts 3.2).
 
-use deim_spec::config::{Augment, Config, Phases};
+use std::sync::Arc;
+
+use deim_spec::config::{Augment, Config, MosaicSource, Phases};
 
 use crate::dataset::Dataset;
-use crate::draws::Draws;
+use crate::draws::{Draws, epoch_order};
 use crate::error::DataError;
 use crate::sample::{Batch, Sample};
-use crate::transforms::boxes::{flip, sanitize};
+use crate::transforms::course::Course;
 use crate::transforms::iou_crop::IouCrop;
 use crate::transforms::mixup::{draw_beta, mixup};
-use crate::transforms::mosaic::{Affine, merge};
+use crate::transforms::mosaic::{Affine, stitch};
+use crate::transforms::mosaic_cache::{History, MosaicCache};
 use crate::transforms::multi_scale::{generate_scales, resize_batch};
 use crate::transforms::photometric::Photometric;
-use crate::transforms::resize::resize;
+use crate::transforms::resize::resize_shorter;
 use crate::transforms::zoom_out::ZoomOut;
 
 /// The training transforms of one configuration and seed.
@@ -26,6 +29,7 @@ pub struct Policy {
     input_size: usize,
     scales: Vec<usize>,
     seed: u64,
+    cache: Arc<MosaicCache>,
 }
 
 impl Policy {
@@ -47,6 +51,9 @@ impl Policy {
         if augment.mosaic_tile == 0 {
             return Err(DataError::config("augment.mosaic_tile", "at least 1 pixel", 0));
         }
+        if augment.mosaic_cache == 0 {
+            return Err(DataError::config("augment.mosaic_cache", "at least 1 image", 0));
+        }
         let input_size = config.data.input_size;
         if input_size == 0 {
             return Err(DataError::config("data.input_size", "at least 1 pixel", 0));
@@ -60,7 +67,8 @@ impl Policy {
                             whose smallest size is a multiple of 32";
             return Err(DataError::config("data.input_size", expected, input_size));
         }
-        Ok(Self { augment, phases: config.phases(), input_size, scales, seed })
+        let cache = Arc::new(MosaicCache::default());
+        Ok(Self { augment, phases: config.phases(), input_size, scales, seed, cache })
     }
 
     /// Whether mosaic and mixup may happen.
@@ -84,42 +92,95 @@ impl Policy {
         let draws = |what| Draws::new(self.seed, what, &[u64::from(epoch), index as u64]);
         let strong = self.strong(epoch);
 
-        let mut mosaic = draws("mosaic");
-        let is_mosaic = mosaic.chance(augment.mosaic) && self.dense(epoch) && strong;
+        let is_mosaic = self.is_mosaic(epoch, index);
         let own = dataset.sample(index)?;
-        let mut sample = if is_mosaic {
-            let mut other = || dataset.sample(mosaic.below(dataset.len()));
-            let others = [other()?, other()?, other()?];
-            let merged = merge([&own, &others[0], &others[1], &others[2]], augment.mosaic_tile);
-            let affine = Affine::draw(merged.image.width, merged.image.height, &mut mosaic);
-            affine.apply(merged)
-        } else {
-            Sample::clone(&own)
+        let sample = match is_mosaic {
+            true => self.mosaic(dataset, epoch, index, &own)?,
+            false => Sample::clone(&own),
         };
-        let present = sample.boxes.len();
+
+        let mut course = Course { flip: draws("flip").chance(augment.flip), ..Course::default() };
         if strong {
-            sample =
-                Photometric::draw(augment.photometric, &mut draws("photometric")).apply(sample);
+            let mut photometric = draws("photometric");
+            course.photometric = Some(Photometric::draw(augment.photometric, &mut photometric));
         }
         if strong && !is_mosaic {
             let [width, height] = [sample.image.width, sample.image.height];
-            if let Some(zoom) =
-                ZoomOut::draw(width, height, augment.zoom_out, &mut draws("zoom-out"))
-            {
-                sample = zoom.apply(sample);
+            let mut zoom_out = draws("zoom-out");
+            course.zoom_out = ZoomOut::draw(width, height, augment.zoom_out, &mut zoom_out);
+            let mut boxes = sample.boxes.clone();
+            if let Some(zoom) = &course.zoom_out {
+                zoom.shift(&mut boxes);
             }
-            if let Some(crop) = IouCrop::draw(&sample, augment.iou_crop, &mut draws("iou-crop")) {
-                sample = crop.apply(sample);
+            let canvas = course.frame(&sample.image);
+            let size = [canvas.width, canvas.height];
+            course.crop = IouCrop::draw(size, &boxes, augment.iou_crop, &mut draws("iou-crop"));
+        }
+        Ok(course.apply(sample, self.input_size))
+    }
+
+    fn is_mosaic(&self, epoch: u32, index: usize) -> bool {
+        self.dense(epoch) && self.strong(epoch) && self.mosaic_draws(epoch, index).1
+    }
+
+    /// The draws of an image's mosaic, after the one that decides whether it is one.
+    fn mosaic_draws(&self, epoch: u32, index: usize) -> (Draws, bool) {
+        let mut draws = Draws::new(self.seed, "mosaic", &[u64::from(epoch), index as u64]);
+        let applies = draws.chance(self.augment.mosaic);
+        (draws, applies)
+    }
+
+    /// The other images of the mosaic of the image at `index`, and the draws that follow: those of
+    /// its affine map.
+    pub fn mosaic_others(&self, images: usize, epoch: u32, index: usize) -> ([usize; 3], Draws) {
+        let (mut draws, _) = self.mosaic_draws(epoch, index);
+        let others = match self.augment.mosaic_source {
+            MosaicSource::Others => std::array::from_fn(|_| draws.below(images)),
+            MosaicSource::Cache => self.history(images, epoch).others(index),
+            MosaicSource::Itself => [index; 3],
+        };
+        (others, draws)
+    }
+
+    fn history(&self, images: usize, epoch: u32) -> Arc<History> {
+        self.cache.history(epoch, || {
+            let order = epoch_order(self.seed, epoch, images);
+            let draws = |index| Draws::new(self.seed, "mosaic-cache", &[epoch.into(), index]);
+            let mosaic = |index| self.mosaic_draws(epoch, index).1;
+            History::replay(&self.augment, &order, mosaic, draws)
+        })
+    }
+
+    /// The mosaic of the image at `index`, mapped.
+    fn mosaic(
+        &self,
+        dataset: &dyn Dataset,
+        epoch: u32,
+        index: usize,
+        own: &Sample,
+    ) -> Result<Sample, DataError> {
+        let side = self.augment.mosaic_tile;
+        let (others, mut draws) = self.mosaic_others(dataset.len(), epoch, index);
+        let own = Arc::new(resize_shorter(own, side));
+        let tile = |other: usize| -> Result<Arc<Sample>, DataError> {
+            Ok(Arc::new(resize_shorter(&*dataset.sample(other)?, side)))
+        };
+        let [a, b, c] = match self.augment.mosaic_source {
+            MosaicSource::Others => [tile(others[0])?, tile(others[1])?, tile(others[2])?],
+            MosaicSource::Itself => [Arc::clone(&own), Arc::clone(&own), Arc::clone(&own)],
+            MosaicSource::Cache => {
+                let history = self.history(dataset.len(), epoch);
+                let kept = |other| match other == index {
+                    true => Ok(Arc::clone(&own)),
+                    false => self.cache.tile(&history, index, other, tile),
+                };
+                self.cache.keep(&history, index, index, &own);
+                [kept(others[0])?, kept(others[1])?, kept(others[2])?]
             }
-        }
-        sample = sanitize(sample);
-        if draws("flip").chance(augment.flip) {
-            sample = flip(sample);
-        }
-        let mut sample = sanitize(resize(sample, self.input_size, self.input_size));
-        // Only the crop and the sanitizer drop boxes, and nothing adds any.
-        sample.dropped_boxes = present.saturating_sub(sample.boxes.len());
-        Ok(sample)
+        };
+        let merged = stitch(&[&own, &a, &b, &c]);
+        let affine = Affine::draw(merged.image.width, merged.image.height, &mut draws);
+        Ok(affine.apply(merged))
     }
 
     /// Mixup and multi-scale on a collated batch.

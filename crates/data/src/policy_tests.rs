@@ -8,6 +8,9 @@ use super::*;
 use crate::dataset::open;
 use crate::dataset::{Dataset, Truth};
 use crate::sample::Image;
+use crate::transforms::iou_crop::IouCrop;
+use crate::transforms::mosaic::merge;
+use crate::transforms::zoom_out::ZoomOut;
 
 /// A small, fast configuration: dense from 2 to 4, strong until 6, plain until 8.
 fn config() -> Config {
@@ -25,7 +28,7 @@ fn config() -> Config {
 }
 
 fn train(config: &Config) -> Arc<dyn Dataset> {
-    open(&config.data).unwrap().train
+    open(&config.data, None).unwrap().train
 }
 
 /// One image without boxes whose bytes say which operations ran on it.
@@ -169,23 +172,20 @@ proptest! {
         sample.labels = (0..sample.boxes.len() as u32).collect();
         let area = |b: &[f32; 4]| (b[2] - b[0]) * (b[3] - b[1]);
         let mut draws = Draws::new(seed, "test", &[]);
-        if let Some(zoom) = ZoomOut::draw(96, 96, 0.5, &mut draws) {
-            sample = zoom.apply(sample);
+        let zoom_out = ZoomOut::draw(96, 96, 0.5, &mut draws);
+        let mut boxes = sample.boxes.clone();
+        if let Some(zoom) = &zoom_out {
+            zoom.shift(&mut boxes);
         }
-        if let Some(crop) = IouCrop::draw(&sample, 0.8, &mut draws) {
-            sample = crop.apply(sample);
-        }
-        let sample = flip(sanitize(sample));
+        let mut course = Course { zoom_out, flip: draws.chance(0.5), ..Course::default() };
+        let canvas = course.frame(&sample.image);
+        course.crop = IouCrop::draw([canvas.width, canvas.height], &boxes, 0.8, &mut draws);
+        let seen = course.frame(&sample.image);
+        let sample = course.apply(sample, 40);
+        let scale = (40.0 / seen.width as f32) * (40.0 / seen.height as f32);
         for (rect, &label) in sample.boxes.iter().zip(&sample.labels) {
-            let before = &source.boxes[label as usize];
-            prop_assert!(area(rect) <= area(before) + 1e-2, "{before:?} became {rect:?}");
-            prop_assert!(rect[2] - rect[0] <= before[2] - before[0] + 1e-3);
-        }
-        // Resizing scales all areas alike.
-        let scale = (40.0 / sample.image.width as f32) * (40.0 / sample.image.height as f32);
-        let small = resize(sample.clone(), 40, 40);
-        for (rect, before) in small.boxes.iter().zip(&sample.boxes) {
-            prop_assert!((area(rect) - area(before) * scale).abs() <= 1e-2);
+            let before = area(&source.boxes[label as usize]) * scale;
+            prop_assert!(area(rect) <= before * 1.001 + 1e-2, "{before} became {rect:?}");
         }
     }
 
@@ -194,7 +194,7 @@ proptest! {
     fn a_mosaic_keeps_boxes_inside_and_labels_in_order(seed: u64, index in 0_usize..17) {
         let set = train(&config());
         let tiles: Vec<_> = (index..index + 4).map(|i| set.sample(i).unwrap()).collect();
-        let merged = merge([&tiles[0], &tiles[1], &tiles[2], &tiles[3]], 32);
+        let merged = merge(&[&tiles[0], &tiles[1], &tiles[2], &tiles[3]], 32);
         let labels: Vec<u32> = tiles.iter().flat_map(|tile| tile.labels.clone()).collect();
         prop_assert_eq!(&merged.labels, &labels);
         let affine = Affine::draw(64, 64, &mut Draws::new(seed, "mosaic", &[]));
@@ -206,6 +206,52 @@ proptest! {
             prop_assert!(rect.iter().all(|edge| (0.0..=64.0).contains(edge)));
         }
     }
+}
+
+#[test]
+fn a_mosaic_does_not_depend_on_which_samples_were_made_before() {
+    for source in [MosaicSource::Others, MosaicSource::Cache, MosaicSource::Itself] {
+        let mut config = config();
+        config.augment =
+            Augment { mosaic: 0.8, mosaic_source: source, mosaic_cache: 3, ..config.augment };
+        let set = train(&config);
+        let fresh =
+            |epoch, index| Policy::new(&config, 8).unwrap().sample(&*set, epoch, index).unwrap();
+        let policy = Policy::new(&config, 8).unwrap();
+        // Backwards, from one epoch to the other and back.
+        for epoch in [3, 2, 3] {
+            for index in (0..set.len()).rev() {
+                let found = policy.sample(&*set, epoch, index).unwrap();
+                assert_eq!(found, fresh(epoch, index), "{source:?}, epoch {epoch}, #{index}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_sources_of_a_mosaic_are_what_they_say() {
+    let others = |source, index| {
+        let mut config = config();
+        config.augment = Augment { mosaic: 1.0, mosaic_source: source, ..config.augment };
+        Policy::new(&config, 8).unwrap().mosaic_others(20, 3, index).0
+    };
+    let order = epoch_order(8, 3, 20);
+    assert_eq!(others(MosaicSource::Itself, 5), [5; 3]);
+    assert_eq!(others(MosaicSource::Cache, order[0]), [order[0]; 3]);
+    for (place, &index) in order.iter().enumerate() {
+        let before = &order[..=place];
+        assert!(others(MosaicSource::Cache, index).iter().all(|other| before.contains(other)));
+    }
+    assert!(order.iter().any(|&index| {
+        !others(MosaicSource::Others, index).iter().all(|other| order[..2].contains(other))
+    }));
+    let mut config = config();
+    config.augment = Augment { mosaic: 1.0, mosaic_source: MosaicSource::Itself, ..config.augment };
+    let set = train(&config);
+    let labels = &set.sample(2).unwrap().labels;
+    let stitched = Policy::new(&config, 8).unwrap().sample(&*set, 3, 2).unwrap();
+    assert_eq!(stitched.labels.len() + stitched.dropped_boxes, 4 * labels.len());
+    assert!(stitched.labels.iter().all(|label| labels.contains(label)));
 }
 
 #[test]

@@ -14,7 +14,7 @@ mod pretrained;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use augment::Augment;
+pub use augment::{Augment, CachePop, MosaicSource};
 pub use data::{Data, Source, Synthetic};
 pub use loss::{ClassLoss, Denoising, Loss, Matcher};
 pub use model::{

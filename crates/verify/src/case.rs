@@ -100,6 +100,31 @@ impl Case {
         numbers.ok_or_else(|| wrong_type(key, "a list of numbers"))
     }
 
+    /// Whether `case.toml` has a key.
+    pub fn says(&self, key: &str) -> bool {
+        self.value(key).is_ok()
+    }
+
+    /// A list of integers that are not negative.
+    pub fn counts(&self, key: &str) -> Result<Vec<usize>, CaseError> {
+        let numbers = self.numbers(key)?;
+        let count = |&number: &f64| {
+            (number >= 0.0 && number.fract() == 0.0 && number < 1e15).then_some(number as usize)
+        };
+        let counts: Option<Vec<usize>> = numbers.iter().map(count).collect();
+        counts.ok_or_else(|| wrong_type(key, "a list of counts"))
+    }
+
+    /// A list of lists of integers.
+    pub fn lists(&self, key: &str) -> Result<Vec<Vec<i64>>, CaseError> {
+        let outer = self.value(key)?.as_array().ok_or_else(|| wrong_type(key, "a list"))?;
+        let inner = |value: &Value| -> Option<Vec<i64>> {
+            value.as_array()?.iter().map(Value::as_integer).collect()
+        };
+        let lists: Option<Vec<_>> = outer.iter().map(inner).collect();
+        lists.ok_or_else(|| wrong_type(key, "a list of lists of integers"))
+    }
+
     /// A list of heights and widths.
     pub fn sizes(&self, key: &str) -> Result<Vec<[usize; 2]>, CaseError> {
         let list = self.value(key)?.as_array().ok_or_else(|| wrong_type(key, "a list"))?;

@@ -1,16 +1,17 @@
 //! A crop that keeps some box well in sight (deim-facts 3.2).
 
 use crate::draws::Draws;
-use crate::sample::{Image, Sample};
+use crate::sample::Sample;
 use crate::transforms::boxes::retain;
 
 /// Least IoU that some kept box has with the crop, drawn per attempt; 1 means no crop.
-const OPTIONS: [f32; 7] = [0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 1.0];
+pub const OPTIONS: [f32; 7] = [0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 1.0];
 /// Crops tried per option.
-const TRIALS: usize = 40;
+pub const TRIALS: usize = 40;
 /// Least share of each side that a crop keeps.
-const SMALLEST: f32 = 0.3;
-const ASPECT: std::ops::RangeInclusive<f64> = 0.5..=2.0;
+pub const SMALLEST: f32 = 0.3;
+/// Width over height of a crop.
+pub const ASPECT: std::ops::RangeInclusive<f64> = 0.5..=2.0;
 
 /// The part of an image that a crop keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +24,8 @@ pub struct IouCrop {
 
 /// Where the draws of a crop come from: a stream, or a recording of the official pipeline's.
 pub trait CropDraws {
+    /// True with the given probability.
+    fn applies(&mut self, probability: f64) -> bool;
     /// An index below `count`.
     fn option(&mut self, count: usize) -> usize;
     /// Uniform in `[0, 1)`.
@@ -30,6 +33,10 @@ pub trait CropDraws {
 }
 
 impl CropDraws for Draws {
+    fn applies(&mut self, probability: f64) -> bool {
+        self.chance(probability)
+    }
+
     fn option(&mut self, count: usize) -> usize {
         self.below(count)
     }
@@ -40,22 +47,21 @@ impl CropDraws for Draws {
 }
 
 impl IouCrop {
-    /// With `probability`, a crop for this sample; none also when "no crop" is drawn.
-    pub fn draw(sample: &Sample, probability: f64, draws: &mut Draws) -> Option<IouCrop> {
-        if !draws.chance(probability) {
-            return None;
-        }
-        Self::choose([sample.image.width, sample.image.height], &sample.boxes, draws)
-    }
-
-    /// The crop that a sequence of draws gives: an option, then per trial two for the size and, where
-    /// the aspect ratio passes, two for the place; after the last trial another option. Without a box no trial can succeed,
-    /// so it ends when "no crop" is drawn, as in the official pipeline.
-    pub fn choose(
+    /// With `probability`, a crop of an image with these boxes; none also when "no crop" is drawn.
+    ///
+    /// Draws, after the one for the probability: an option, then per trial two for the size and,
+    /// where the aspect ratio passes, two for the place; after the last trial another option.
+    /// Without a box no trial can succeed, so it ends when "no crop" is drawn, as in the official
+    /// pipeline.
+    pub fn draw(
         [width, height]: [usize; 2],
         boxes: &[[f32; 4]],
+        probability: f64,
         draws: &mut impl CropDraws,
     ) -> Option<IouCrop> {
+        if !draws.applies(probability) {
+            return None;
+        }
         loop {
             let least = OPTIONS[draws.option(OPTIONS.len())];
             if least >= 1.0 {
@@ -85,8 +91,8 @@ impl IouCrop {
         }
     }
 
-    /// Cuts the image; boxes whose centre is outside go, the others are clipped.
-    pub fn apply(&self, mut sample: Sample) -> Sample {
+    /// Drops the boxes whose centre is outside, with their labels, and clips the others.
+    pub fn cut(&self, sample: &mut Sample) {
         let kept: Vec<bool> = sample.boxes.iter().map(|rect| self.holds_centre(rect)).collect();
         retain(&mut sample.boxes, &kept);
         retain(&mut sample.labels, &kept);
@@ -100,13 +106,6 @@ impl IouCrop {
                 (rect[3] - top).clamp(0.0, height),
             ];
         }
-        let mut pixels = Vec::with_capacity(self.width * self.height * 3);
-        for y in self.top..self.top + self.height {
-            let start = (y * sample.image.width + self.left) * 3;
-            pixels.extend_from_slice(&sample.image.pixels[start..start + self.width * 3]);
-        }
-        sample.image = Image { width: self.width, height: self.height, pixels };
-        sample
     }
 
     fn edges(&self) -> [f32; 4] {
@@ -114,7 +113,8 @@ impl IouCrop {
         [self.left as f32, self.top as f32, right as f32, bottom as f32]
     }
 
-    fn holds_centre(&self, rect: &[f32; 4]) -> bool {
+    /// Whether the crop keeps a box: its centre is inside, not on an edge.
+    pub fn holds_centre(&self, rect: &[f32; 4]) -> bool {
         let [left, top, right, bottom] = self.edges();
         let (cx, cy) = (0.5 * (rect[0] + rect[2]), 0.5 * (rect[1] + rect[3]));
         left < cx && cx < right && top < cy && cy < bottom
@@ -136,28 +136,29 @@ mod tests {
     use crate::transforms::tests_support::sample_of;
 
     #[test]
-    fn a_crop_keeps_the_boxes_it_holds_and_their_pixels() {
+    fn a_crop_keeps_the_boxes_whose_centre_it_holds_and_clips_them() {
         let mut sample = sample_of(20, 10);
         sample.boxes = vec![[0.0, 0.0, 4.0, 4.0], [8.0, 2.0, 18.0, 8.0]];
         sample.labels = vec![1, 2];
-        let crop = IouCrop { left: 6, top: 3, width: 10, height: 6 };
-        let out = crop.apply(sample.clone());
-        assert_eq!(out.labels, [2]);
-        assert_eq!(out.boxes, [[2.0, 0.0, 10.0, 5.0]]);
-        assert_eq!(out.image.pixels[..3], sample.image.pixels[(3 * 20 + 6) * 3..][..3]);
-        assert_eq!((out.image.width, out.image.height), (10, 6));
+        IouCrop { left: 6, top: 3, width: 10, height: 6 }.cut(&mut sample);
+        assert_eq!(sample.labels, [2]);
+        assert_eq!(sample.boxes, [[2.0, 0.0, 10.0, 5.0]]);
     }
 
     #[test]
     fn a_sample_without_boxes_comes_back_uncropped() {
         let mut draws = Draws::new(0, "iou-crop", &[]);
-        assert_eq!(IouCrop::draw(&sample_of(30, 30), 1.0, &mut draws), None);
+        assert_eq!(IouCrop::draw([30, 30], &[], 1.0, &mut draws), None);
     }
 
     /// Always the same option; shares from a list.
     struct Recorded(usize, std::vec::IntoIter<f32>);
 
     impl CropDraws for Recorded {
+        fn applies(&mut self, _: f64) -> bool {
+            true
+        }
+
         fn option(&mut self, _: usize) -> usize {
             self.0
         }
@@ -178,10 +179,11 @@ mod tests {
         ];
         // Option 3 asks for an IoU of 0.5.
         let mut draws = Recorded(3, shares.into_iter());
-        let crop = IouCrop::choose([100, 100], &boxes, &mut draws);
+        let crop = IouCrop::draw([100, 100], &boxes, 1.0, &mut draws);
         assert_eq!(crop, Some(IouCrop { left: 0, top: 0, width: 65, height: 65 }));
         assert_eq!(draws.1.next(), None);
         // The last option is no crop at all.
-        assert_eq!(IouCrop::choose([100, 100], &boxes, &mut Recorded(6, vec![].into_iter())), None);
+        let mut none = Recorded(6, vec![].into_iter());
+        assert_eq!(IouCrop::draw([100, 100], &boxes, 1.0, &mut none), None);
     }
 }

@@ -15,7 +15,7 @@ pub fn mixup(mut batch: Batch, beta: f64) -> Batch {
     let count = batch.targets.len();
     let Some(last) = count.checked_sub(1) else { return batch };
     let (own, other) = (beta as f32, (1.0 - beta) as f32);
-    let volume = 3 * batch.size * batch.size;
+    let volume = batch.images.len() / count;
 
     // From the back, so that the previous image is still unmixed.
     let wrapped = batch.images[last * volume..].to_vec();

@@ -5,9 +5,12 @@
 //! arithmetic follows Pillow and boxes follow torchvision, on which the official pipeline runs.
 
 pub mod boxes;
+pub mod course;
+pub mod frame;
 pub mod iou_crop;
 pub mod mixup;
 pub mod mosaic;
+pub mod mosaic_cache;
 pub mod multi_scale;
 pub mod photometric;
 pub mod resize;

@@ -1,4 +1,6 @@
-//! Mosaic of four images, then a random affine map (deim-facts 3.3, without the cache).
+//! Mosaic of four images, then a random affine map (deim-facts 3.3).
+
+use std::ops::Range;
 
 use crate::draws::Draws;
 use crate::rotation::cos_sin;
@@ -11,10 +13,15 @@ const DEGREES: f64 = 10.0;
 const SHIFT: f64 = 0.1;
 const SCALE: [f64; 2] = [0.5, 1.5];
 
-/// The four tiles, each with its shorter side at `tile`, top-left in the cells of a black canvas.
-/// Cells are as large as the largest tile. The id and size of the first tile stay.
-pub fn merge(tiles: [&Sample; 4], tile: usize) -> Sample {
-    let tiles = tiles.map(|source| resize_shorter(source, tile));
+/// Four images as a mosaic, each with its shorter side at `tile`.
+pub fn merge(sources: &[&Sample; 4], tile: usize) -> Sample {
+    let tiles = sources.map(|source| resize_shorter(source, tile));
+    stitch(&tiles.each_ref())
+}
+
+/// Four tiles, top-left in the cells of a black canvas. Cells are as large as the largest tile. The
+/// id and size of the first tile stay.
+pub fn stitch(tiles: &[&Sample; 4]) -> Sample {
     let cell_width = tiles.iter().map(|tile| tile.image.width).max().unwrap_or(0);
     let cell_height = tiles.iter().map(|tile| tile.image.height).max().unwrap_or(0);
     let mut merged = Sample {
@@ -85,7 +92,8 @@ impl Affine {
         [left, top, right, bottom]
     }
 
-    /// Pillow's nearest affine transform: the inverse map at pixel centres, in 16.16 fixed point.
+    /// Pillow's nearest affine transform: the inverse map at pixel centres, in 16.16 fixed point;
+    /// in 64-bit floats, with an axis at a time, where nothing is turned.
     fn map_image(&self, image: &Image) -> Image {
         let (cos, sin) = cos_sin(self.degrees / 360.0);
         let (cx, cy) = (image.width as f64 * 0.5, image.height as f64 * 0.5);
@@ -93,23 +101,36 @@ impl Affine {
         let (dx, dy) = (-cx - self.shift[0] as f64, -cy - self.shift[1] as f64);
         let origin_x = a * dx + b * dy + cx;
         let origin_y = -b * dx + a * dy + cy;
-        let fixed = |value: f64| (value * 65536.0 + 0.5).floor() as i64;
-        let (step, skew) = (fixed(a), fixed(b));
-        let back = fixed(-b);
-        let (mut row_x, mut row_y) =
-            (fixed(origin_x + a * 0.5 + b * 0.5), fixed(origin_y - b * 0.5 + a * 0.5));
 
         let mut out = Image::black(image.width, image.height);
         let (source, _) = image.pixels.as_chunks::<3>();
         let (target, _) = out.pixels.as_chunks_mut::<3>();
-        for row in target.chunks_exact_mut(image.width.max(1)) {
-            let (mut x, mut y) = (row_x, row_y);
-            for pixel in row {
-                // A negative coordinate wraps to a huge one and is outside as well.
-                let (from_x, from_y) = ((x >> 16) as usize, (y >> 16) as usize);
-                if from_x < image.width && from_y < image.height {
-                    *pixel = source[from_y * image.width + from_x];
+        let rows = target.chunks_exact_mut(image.width.max(1));
+        if b == 0.0 {
+            let columns = positions(origin_x + a * 0.5, a, image.width);
+            let lines = positions(origin_y + a * 0.5, a, image.height);
+            for (row, line) in rows.zip(lines) {
+                let Some(line) = line else { continue };
+                for (pixel, column) in row.iter_mut().zip(&columns) {
+                    if let Some(column) = column {
+                        *pixel = source[line * image.width + column];
+                    }
                 }
+            }
+            return out;
+        }
+
+        let fixed = |value: f64| (value * 65536.0 + 0.5).floor() as i64;
+        let (step, skew, back) = (fixed(a), fixed(b), fixed(-b));
+        let (mut row_x, mut row_y) =
+            (fixed(origin_x + a * 0.5 + b * 0.5), fixed(origin_y - b * 0.5 + a * 0.5));
+        for row in rows {
+            let inside = within(row_x, step, image.width, row.len());
+            let inside = cut(inside, within(row_y, back, image.height, row.len()));
+            let mut x = row_x + step * inside.start as i64;
+            let mut y = row_y + back * inside.start as i64;
+            for pixel in &mut row[inside] {
+                *pixel = source[(y >> 16) as usize * image.width + (x >> 16) as usize];
                 x += step;
                 y += back;
             }
@@ -118,6 +139,37 @@ impl Affine {
         }
         out
     }
+}
+
+/// The source positions of a line without a turn, added up as Pillow does; none outside.
+fn positions(first: f64, step: f64, length: usize) -> Vec<Option<usize>> {
+    let mut at = first;
+    let mut next = || {
+        let here = at;
+        at += step;
+        (here >= 0.0 && here < length as f64).then_some(here as usize)
+    };
+    (0..length).map(|_| next()).collect()
+}
+
+/// For which of `count` steps from `start` the 16.16 coordinate is in `0..length`.
+fn within(start: i64, step: i64, length: usize, count: usize) -> Range<usize> {
+    let end = (length as i64) << 16;
+    let count = count as i64;
+    // The first step at which the coordinate is at or beyond a limit, going in its direction.
+    let reaches = |distance: i64, pace: i64| (distance + pace - 1).div_euclid(pace).clamp(0, count);
+    let (first, last) = match step {
+        0 if (0..end).contains(&start) => (0, count),
+        0 => (0, 0),
+        1.. => (reaches(-start, step), reaches(end - start, step)),
+        _ => (reaches(start - end + 1, -step), reaches(start + 1, -step)),
+    };
+    first as usize..last.max(first) as usize
+}
+
+fn cut(a: Range<usize>, b: Range<usize>) -> Range<usize> {
+    let start = a.start.max(b.start);
+    start..a.end.min(b.end).max(start)
 }
 
 #[cfg(test)]
@@ -133,7 +185,7 @@ mod tests {
         let mut tall = sample_of(20, 30);
         tall.boxes = vec![[10.0, 0.0, 20.0, 30.0]];
         tall.labels = vec![2];
-        let merged = merge([&wide, &tall, &tall, &wide], 10);
+        let merged = merge(&[&wide, &tall, &tall, &wide], 10);
         // Tiles are 20 x 10 and 10 x 15, cells 20 x 15.
         assert_eq!((merged.image.width, merged.image.height), (40, 30));
         assert_eq!(merged.labels, [1, 2, 2, 1]);
@@ -161,6 +213,19 @@ mod tests {
         let moved = Affine { shift: [2, -1], ..still }.apply(sample.clone());
         assert_eq!(moved.boxes, [[3.0, 0.0, 6.0, 2.0]]);
         assert_eq!(moved.image.pixels[(8 + 2) * 3..][..3], sample.image.pixels[2 * 8 * 3..][..3]);
+    }
+
+    #[test]
+    fn the_steps_inside_are_those_whose_coordinate_is() {
+        for (start, step) in [(0, 65_536), (-100_000, 40_000), (700_000, -70_000), (5, 0), (-5, 0)]
+            .into_iter()
+            .chain((-40..40).map(|k| (k * 9_999, 65_536 - k * 3_333)))
+        {
+            let inside = |k: &usize| (0..10 << 16).contains(&(start + step * *k as i64));
+            let expected: Vec<usize> = (0..14).filter(inside).collect();
+            let found: Vec<usize> = within(start, step, 10, 14).collect();
+            assert_eq!(found, expected, "from {start} by {step}");
+        }
     }
 
     #[test]

@@ -27,19 +27,24 @@ pub fn resize_batch(mut batch: Batch, size: usize) -> Batch {
     if size == batch.size {
         return batch;
     }
-    let from = batch.size;
-    let indices = nearest_indices(from, size);
-    let planes = batch.targets.len() * 3;
-    let mut images = Vec::with_capacity(planes * size * size);
-    for plane in batch.images.chunks_exact(from * from) {
-        for &y in &indices {
-            let row = &plane[y * from..][..from];
-            images.extend(indices.iter().map(|&x| row[x]));
-        }
-    }
-    batch.images = images;
+    batch.images = resize_planes(&batch.images, [batch.size; 2], [size; 2]);
     batch.size = size;
     batch
+}
+
+/// Planes of `from` (height, width) resized to `to`, each output pixel the nearest input pixel.
+pub fn resize_planes(planes: &[f32], from: [usize; 2], to: [usize; 2]) -> Vec<f32> {
+    let rows = nearest_indices(from[0], to[0]);
+    let columns = nearest_indices(from[1], to[1]);
+    let count = planes.len() / (from[0] * from[1]);
+    let mut out = Vec::with_capacity(count * to[0] * to[1]);
+    for plane in planes.chunks_exact(from[0] * from[1]) {
+        for &y in &rows {
+            let row = &plane[y * from[1]..][..from[1]];
+            out.extend(columns.iter().map(|&x| row[x]));
+        }
+    }
+    out
 }
 
 #[cfg(test)]

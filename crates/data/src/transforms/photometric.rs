@@ -1,7 +1,7 @@
 //! Photometric distortion (deim-facts 3.2): torchvision's operation with Pillow's 8-bit arithmetic.
 
 use crate::draws::Draws;
-use crate::sample::{Image, Sample};
+use crate::sample::Image;
 
 /// The drawn changes; a part that is `None` is not applied.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -47,8 +47,7 @@ impl Photometric {
     }
 
     /// Applies the parts in torchvision's order.
-    pub fn apply(&self, mut sample: Sample) -> Sample {
-        let image = &mut sample.image;
+    pub fn apply(&self, image: &mut Image) {
         if let Some(factor) = self.brightness {
             adjust_brightness(image, factor);
         }
@@ -67,7 +66,6 @@ impl Photometric {
         if let Some(permutation) = self.permutation {
             permute_channels(image, permutation);
         }
-        sample
     }
 }
 
@@ -227,9 +225,11 @@ mod tests {
 
     #[test]
     fn probability_zero_changes_nothing_and_one_changes_everything() {
-        let sample = sample_of(16, 16);
+        let source = sample_of(16, 16).image;
         let none = Photometric::draw(0.0, &mut Draws::new(0, "photometric", &[]));
-        assert_eq!(none.apply(sample.clone()), sample);
+        let mut image = source.clone();
+        none.apply(&mut image);
+        assert_eq!(image, source);
         let all = Photometric::draw(1.0, &mut Draws::new(0, "photometric", &[]));
         assert!(all.brightness.is_some() && all.contrast.is_some() && all.saturation.is_some());
         assert!(all.hue.is_some() && all.permutation.is_some());

@@ -1,7 +1,6 @@
 //! Zooming out: the image at a random place of a larger black canvas (deim-facts 3.2).
 
 use crate::draws::Draws;
-use crate::sample::{Image, Sample};
 
 /// The canvas is between this and `LARGEST` times as wide and high as the image.
 const SMALLEST: f32 = 1.0;
@@ -44,37 +43,33 @@ impl ZoomOut {
         }
     }
 
-    /// Puts the image on its canvas.
-    pub fn apply(&self, mut sample: Sample) -> Sample {
-        let mut canvas = Image::black(self.width, self.height);
-        canvas.paste(&sample.image, self.left, self.top);
-        sample.image = canvas;
-        for rect in &mut sample.boxes {
-            rect[0] += self.left as f32;
-            rect[1] += self.top as f32;
-            rect[2] += self.left as f32;
-            rect[3] += self.top as f32;
+    /// Boxes move with the image.
+    pub fn shift(&self, boxes: &mut [[f32; 4]]) {
+        let (x, y) = (self.left as f32, self.top as f32);
+        for rect in boxes {
+            *rect = [rect[0] + x, rect[1] + y, rect[2] + x, rect[3] + y];
         }
-        sample
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::transforms::tests_support::sample_of;
 
     #[test]
-    fn the_image_keeps_its_pixels_and_everything_else_is_black() {
-        let sample = sample_of(9, 5);
-        let zoom = ZoomOut { width: 20, height: 12, left: 4, top: 6 };
-        let out = zoom.apply(sample.clone());
-        let mut sum = 0_u64;
-        for y in 0..5 {
-            let row = &out.image.pixels[((y + 6) * 20 + 4) * 3..][..9 * 3];
-            assert_eq!(row, &sample.image.pixels[y * 9 * 3..][..9 * 3]);
-            sum += row.iter().map(|&v| u64::from(v)).sum::<u64>();
+    fn the_image_fits_onto_every_canvas_that_can_be_drawn() {
+        for units in [[0.0; 3], [0.999_999_94; 3], [0.3, 0.0, 0.999_999_94], [0.0, 0.5, 0.5]] {
+            let zoom = ZoomOut::from_units(33, 77, units);
+            assert!(zoom.left + 33 <= zoom.width && zoom.top + 77 <= zoom.height, "{zoom:?}");
+            assert!(zoom.width <= 4 * 33 && zoom.height <= 4 * 77, "{zoom:?}");
         }
-        assert_eq!(sum, out.image.pixels.iter().map(|&v| u64::from(v)).sum::<u64>());
+    }
+
+    #[test]
+    fn boxes_move_by_where_the_image_stands() {
+        let zoom = ZoomOut { width: 20, height: 12, left: 4, top: 6 };
+        let mut boxes = [[1.0, 2.0, 3.0, 5.0]];
+        zoom.shift(&mut boxes);
+        assert_eq!(boxes, [[5.0, 8.0, 7.0, 11.0]]);
     }
 }

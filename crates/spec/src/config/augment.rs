@@ -11,6 +11,12 @@ pub struct Augment {
     pub mosaic: f64,
     /// Shorter side of a mosaic tile in pixels (320 for inputs of 640).
     pub mosaic_tile: usize,
+    /// Where a mosaic's other three images come from.
+    pub mosaic_source: MosaicSource,
+    /// Images that wait for `mosaic_source = "cache"` at most.
+    pub mosaic_cache: usize,
+    /// Which image leaves a full cache.
+    pub mosaic_cache_pop: CachePop,
     /// Probability that a batch is blended with itself rolled by one while Dense O2O is on; 0 is off.
     pub mixup: f64,
     /// Probability of photometric distortion, and of each of its parts.
@@ -30,6 +36,9 @@ impl Default for Augment {
         Self {
             mosaic: 0.5,
             mosaic_tile: 320,
+            mosaic_source: MosaicSource::Others,
+            mosaic_cache: 50,
+            mosaic_cache_pop: CachePop::Random,
             mixup: 0.5,
             photometric: 0.5,
             zoom_out: 0.5,
@@ -38,4 +47,27 @@ impl Default for Augment {
             multi_scale_repeat: 3,
         }
     }
+}
+
+/// Where a mosaic's other three images come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum MosaicSource {
+    /// Drawn from the whole data set, with replacement.
+    Others,
+    /// Drawn, with replacement, from the mosaics' own images since the epoch began, of which a
+    /// cache keeps a few: the official `use_cache`, but with one cache for all workers.
+    Cache,
+    /// The image itself, four times (paper, Figure 2c).
+    Itself,
+}
+
+/// Which image leaves a full cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum CachePop {
+    /// Any but the newest.
+    Random,
+    /// The oldest.
+    Oldest,
 }

@@ -16,6 +16,12 @@ mod schedule;
 mod simota;
 mod stage_events;
 mod train_step;
+mod transform;
+mod transform_batch;
+mod transform_boxes;
+mod transform_inputs;
+mod transform_pipeline;
+mod transform_pixels;
 
 use std::path::Path;
 
@@ -46,6 +52,8 @@ fn lookup(kind: &str) -> Option<(Verify, bool)> {
         "simota" => (simota::verify, true),
         "stage_events" => (stage_events::verify, false),
         "train_step" => (train_step::verify, true),
+        "transform" => (transform::verify, true),
+        "transform_inputs" => (transform_inputs::verify, true),
         _ => return None,
     };
     Some(entry)
