@@ -45,6 +45,11 @@ fn text(found: &Found) -> String {
         line("steps", &finished.summary.steps.to_string());
         line("parameters", &finished.summary.parameters.to_string());
         line("weights", &format!("blake3 {}", finished.summary.weights));
+        let notes = finished.summary.notes.iter();
+        let notes: Vec<String> = notes.map(|(what, times)| format!("{what} {times}")).collect();
+        if !notes.is_empty() {
+            line("data notes", &notes.join(", "));
+        }
     }
     line("began", history.began.as_deref().unwrap_or("unknown"));
     line("last line", &history.last);
@@ -95,6 +100,17 @@ fn about(provenance: &Provenance) -> Vec<(&'static str, String)> {
         ("threads", provenance.threads.to_string()),
         ("program", provenance.program.clone()),
     ];
+    if let Some(place) = &provenance.data {
+        about.insert(3, ("images", place.folder.display().to_string()));
+    }
+    if let Some(fitted) = &provenance.pretrained {
+        let unfit = match fitted.unfit.len() {
+            0 => String::new(),
+            count => format!(", {count} not taken or not there"),
+        };
+        let (loaded, file) = (fitted.loaded, fitted.file.display());
+        about.push(("started", format!("from {loaded} tensors of {file}{unfit}")));
+    }
     if let Some([epoch, step]) = provenance.resumed_at {
         about.push(("resumed at", format!("epoch {}, step {step}", epoch + 1)));
     }

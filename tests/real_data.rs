@@ -254,6 +254,21 @@ fn weights_of_a_run_are_an_official_state_dict_that_another_run_can_start_from()
     assert_eq!(told.code, Some(2), "{told}");
     assert!(told.err.contains("no row starts from a file"), "{told}");
 
+    // Of several files the one of the row's architecture is taken.
+    let set = ["pretrained.part=\"backbone\""];
+    let alone = plan(&lab, &setting(&lab, None, std::slice::from_ref(&file)), &set);
+    let other = lab.path().join("other.safetensors");
+    run(&lab, &["--set", "model.backbone.widths=[8, 8, 16, 24]"]);
+    let wide = ["model.backbone.widths=[8, 8, 16, 24]"];
+    let wide = plan(&lab, &lab.setting(), &wide).cells[0].id.clone();
+    std::fs::copy(lab.path().join("runs").join(wide).join("weights.safetensors"), &other).unwrap();
+    let both = plan(&lab, &setting(&lab, None, &[other.clone(), file.clone()]), &set);
+    assert_eq!(both.cells[0].id, alone.cells[0].id);
+    let other = other.to_str().unwrap();
+    let told = lab.deim(&["run", "micro", "--row", "1", "--set", set[0], "--pretrained", other]);
+    assert_eq!(told.code, Some(1), "{told}");
+    assert!(told.err.contains("is of another backbone"), "{told}");
+
     for part in ["backbone", "detector"] {
         let set = format!("pretrained.part=\"{part}\"");
         run(&lab, &["--set", &set, "--pretrained", path]);

@@ -206,6 +206,58 @@ mod tests {
     }
 
     #[test]
+    fn dropping_never_waits_for_more_than_the_batches_at_hand() {
+        // Before the first batch, in the middle with full channels, after the last, with nothing to do.
+        for (taken, steps) in [(0, 100), (7, 100), (6, 6), (0, 0)] {
+            let make: Make = Arc::new(|step| {
+                std::thread::sleep(Duration::from_millis(2));
+                Ok(batch(step))
+            });
+            let mut batches = Batches::start(make, 0..steps, 4);
+            assert_eq!(Iterator::take(batches.by_ref(), taken).count(), taken);
+            let (sender, receiver) = std::sync::mpsc::channel();
+            std::thread::spawn(move || {
+                drop(batches);
+                sender.send(()).unwrap();
+            });
+            let ended = receiver.recv_timeout(Duration::from_secs(20));
+            assert!(ended.is_ok(), "a drop after {taken} of {steps} batches hangs");
+        }
+    }
+
+    #[test]
+    fn an_error_that_nobody_reads_leaves_no_worker_behind() {
+        let make: Make = Arc::new(|step| match step % 2 {
+            0 => Err(DataError::Index { index: 0, len: 0 }),
+            _ => panic!("odd steps panic"),
+        });
+        let alive = Arc::downgrade(&make);
+        drop(Batches::start(make, 0..1000, 3));
+        assert!(alive.upgrade().is_none(), "a worker still holds its work after the drop");
+    }
+
+    #[test]
+    fn a_slow_consumer_finds_no_more_than_two_batches_a_worker() {
+        // Finished and unread batches are what memory holds: one waits in the channel, one in hand.
+        let alive = Arc::new(AtomicU64::new(0));
+        let most = Arc::new(AtomicU64::new(0));
+        let (made, highest) = (Arc::clone(&alive), Arc::clone(&most));
+        let make: Make = Arc::new(move |step| {
+            highest.fetch_max(made.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            Ok(batch(step))
+        });
+        for taken in Batches::start(make, 0..60, 3) {
+            assert!(taken.is_ok());
+            std::thread::sleep(Duration::from_millis(3));
+            alive.fetch_sub(1, Ordering::SeqCst);
+        }
+        // And the one that the consumer holds.
+        let bound = 3 * (AHEAD as u64 + 1) + 1;
+        let most = most.load(Ordering::SeqCst);
+        assert!(most <= bound, "{most} batches at once, expected at most {bound}");
+    }
+
+    #[test]
     fn waiting_is_counted() {
         let make: Make = Arc::new(|step| {
             std::thread::sleep(Duration::from_millis(5));

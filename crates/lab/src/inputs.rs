@@ -52,12 +52,13 @@ impl Inputs {
         let pretrained = match starts_from(config) {
             None => None,
             Some(known @ Pretrained { blake3: Some(_), .. }) => Some(known.clone()),
-            Some(open) => Some(Pretrained { blake3: Some(self.only_hash()?), ..open.clone() }),
+            Some(open) => Some(Pretrained { blake3: Some(self.hash_for(config)?), ..open.clone() }),
         };
         Ok(Config { pretrained, ..config.clone() })
     }
 
-    fn only_hash(&self) -> Result<String, LabError> {
+    /// The hash of the only file, or of the only one of several that has the row's architecture.
+    fn hash_for(&self, config: &Config) -> Result<String, LabError> {
         match self.weights.as_slice() {
             [one] => Ok(one.blake3.clone()),
             [] => Err(LabError::Input(
@@ -65,11 +66,18 @@ impl Inputs {
                  FILE, or start from random ones with --set pretrained.part=none"
                     .to_owned(),
             )),
-            several => Err(LabError::Input(format!(
-                "--pretrained gives {} files and `pretrained.blake3` does not say which one a row \
-                 starts from",
-                several.len()
-            ))),
+            several => {
+                let paths: Vec<&Path> = several.iter().map(|file| file.path.as_path()).collect();
+                match pretrained::fitting(config, &paths)?.as_slice() {
+                    [at] => Ok(several[*at].blake3.clone()),
+                    fitting => Err(LabError::Input(format!(
+                        "of the {} files of --pretrained, {} fit a row's architecture: expected \
+                         one, or its hash in `pretrained.blake3`",
+                        several.len(),
+                        if fitting.is_empty() { "none".into() } else { fitting.len().to_string() },
+                    ))),
+                }
+            }
         }
     }
 
@@ -173,11 +181,10 @@ mod tests {
     }
 
     #[test]
-    fn no_file_or_several_are_told_with_what_to_do() {
+    fn a_recipe_without_its_file_is_told_what_to_do() {
         let open = config(Some(PretrainedPart::Detector), None);
-        let told = |hashes: &[&str]| inputs(hashes).settle(&open).unwrap_err().to_string();
-        assert!(told(&[]).contains("--pretrained FILE"), "{}", told(&[]));
-        assert!(told(&["aa", "bb"]).contains("does not say which"), "{}", told(&["aa", "bb"]));
+        let error = inputs(&[]).settle(&open).unwrap_err().to_string();
+        assert!(error.contains("--pretrained FILE"), "{error}");
     }
 
     #[test]

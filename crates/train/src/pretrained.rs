@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use burn::tensor::Device;
 use deim_model::Detector;
-use deim_model::pretrained::{Choice, PretrainedError, Report, load_pretrained};
+use deim_model::pretrained::{Choice, PretrainedError, Report, compare, expected, load_pretrained};
 use deim_spec::Config;
 use deim_spec::config::PretrainedPart;
 use deim_weights::{FileError, Layout};
@@ -77,25 +78,17 @@ pub fn start(
         return Err(StartError::OtherFile { path, expected, found });
     }
     let file = deim_weights::open(path)?;
-    let (part, choice) = match wanted.part {
-        PretrainedPart::Detector => ("detector", Choice::Best),
-        _ => ("backbone", Choice::Backbone),
-    };
+    let choice = choice(wanted.part);
     if choice == Choice::Best && file.layout == Layout::Backbone {
         return Err(StartError::BackboneOnly(path.to_owned()));
     }
     let (detector, report) = load_pretrained(detector, config, &file, choice)?;
     let unfit = unfit(&report);
-    let fits = match choice {
-        // A classifier that stands on the backbone is not wanted here.
-        Choice::Backbone => report.missing.is_empty() && report.mismatched.is_empty(),
-        _ => report.fits_but_for_classes(),
-    };
-    if !fits {
+    if !fits(choice, &report) {
         let example = unfit.iter().next();
         return Err(StartError::Unfit {
             path: path.to_owned(),
-            part,
+            part: if choice == Choice::Backbone { "backbone" } else { "detector" },
             account: report.line(),
             example: example.map(|(name, why)| format!("`{name}`: {why}")).unwrap_or_default(),
         });
@@ -109,6 +102,40 @@ pub fn start(
         unfit,
     };
     Ok(([detector, averaged], Some(fitted)))
+}
+
+fn choice(part: PretrainedPart) -> Choice {
+    match part {
+        PretrainedPart::Detector => Choice::Best,
+        PretrainedPart::Backbone | PretrainedPart::None => Choice::Backbone,
+    }
+}
+
+fn fits(choice: Choice, report: &Report) -> bool {
+    match choice {
+        // A classifier that stands on the backbone is not wanted here.
+        Choice::Backbone => report.missing.is_empty() && report.mismatched.is_empty(),
+        _ => report.fits_but_for_classes(),
+    }
+}
+
+/// The files, by position, that a configuration could start from: those of its own architecture.
+pub fn fitting(config: &Config, paths: &[&Path]) -> Result<Vec<usize>, StartError> {
+    let Some(wanted) = &config.pretrained else { return Ok(Vec::new()) };
+    let choice = choice(wanted.part);
+    // Heads of any class count fit, so that any will do.
+    let names = expected(&Detector::new(config, 1, 0, &Device::flex()));
+    let mut fitting = Vec::new();
+    for (at, path) in paths.iter().enumerate() {
+        let file = deim_weights::open(path)?;
+        let whole = choice == Choice::Backbone || file.layout != Layout::Backbone;
+        match compare(&names, config, &file, choice) {
+            Ok(report) if whole && fits(choice, &report) => fitting.push(at),
+            Ok(_) | Err(PretrainedError::NoPart { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(fitting)
 }
 
 /// Every name that was not simply loaded, and why.
