@@ -9,6 +9,7 @@ mod bench;
 mod coco_eval;
 mod crew;
 mod data;
+mod figure;
 mod inputs;
 mod models;
 mod output;
@@ -41,6 +42,7 @@ enum Command {
     Plan(plan::Args),
     Status(status::Args),
     Report(report::Args),
+    Figure(figure::Args),
     Retry(retry::Args),
     Run(run::Args),
     Why(why::Args),
@@ -59,6 +61,7 @@ fn main() -> ExitCode {
         Command::Plan(args) => plan::run(args),
         Command::Status(args) => status::run(args),
         Command::Report(args) => report::run(args),
+        Command::Figure(args) => figure::run(args),
         Command::Retry(args) => retry::run(args),
         Command::Run(args) => run::run(args),
         Command::Why(args) => why::run(args),

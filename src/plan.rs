@@ -3,7 +3,8 @@
 use std::process::ExitCode;
 
 use comfy_table::{CellAlignment, Table, presets};
-use deim_lab::{Cell, Plan, State};
+use deim_lab::{Cell, Outlook, Plan, State, outlook};
+use deim_spec::Experiment;
 use serde_json::json;
 
 use crate::output::{self, Outcome};
@@ -24,16 +25,111 @@ pub struct Args {
 pub fn run(args: Args) -> Outcome {
     let experiment = args.selection.load()?;
     let variant = &args.selection.variant;
-    let plan = variant.plan(&experiment, &variant.setting()?)?;
+    let setting = variant.setting()?;
+    let outlook = match outlook::is_about_files(&experiment) {
+        true => Some(outlook::make(&experiment, &setting)?),
+        false => None,
+    };
+    if let Some(outlook) = outlook.as_ref().filter(|outlook| !outlook.missing.is_empty()) {
+        // Without its files no cell has an id, but all of them have a price.
+        match args.json {
+            true => println!("{}", serde_json::to_string_pretty(outlook)?),
+            false => print!("{}", prospect(outlook, &experiment)),
+        }
+        return Ok(ExitCode::from(output::DONE));
+    }
+    let plan = variant.plan(&experiment, &setting)?;
     if args.json {
         let mut value = serde_json::to_value(&plan)?;
         value["totals"] = serde_json::to_value(plan.totals())?;
         value["title"] = json!(experiment.title);
+        value["outlook"] = serde_json::to_value(&outlook)?;
         println!("{}", serde_json::to_string_pretty(&value)?);
     } else {
         print!("{}", text(&plan));
+        if let Some(outlook) = outlook.filter(|_| plan.totals().unknown > 0) {
+            print!("\n{}", prospect(&outlook, &experiment));
+        }
     }
     Ok(ExitCode::from(output::DONE))
+}
+
+/// What the cells would cost, and by which arithmetic.
+fn prospect(outlook: &Outlook, experiment: &Experiment) -> String {
+    let measured = outlook.rows.iter().any(|row| row.measured_hours.is_some());
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).force_no_tty();
+    let hours = ["hours measured", "hours estimated"];
+    let hours = if measured { &hours[..] } else { &hours[1..] };
+    let head = ["row", "epochs", "steps", "10^18 operations"].into_iter().chain(hours.to_vec());
+    table.set_header(head);
+    let or_dash = |number: Option<String>| number.unwrap_or_else(|| "-".to_owned());
+    let in_hours = |hours: Option<f64>| or_dash(hours.map(|hours| format!("{hours:.1}")));
+    for row in &outlook.rows {
+        let mut line = vec![
+            row.title.clone(),
+            row.epochs.to_string(),
+            or_dash(row.steps.map(|steps| steps.to_string())),
+            or_dash(row.operations.map(|operations| format!("{:.2}", operations / 1e18))),
+        ];
+        line.extend(measured.then(|| in_hours(row.measured_hours)));
+        line.push(in_hours(row.estimated_hours));
+        table.add_row(line);
+    }
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    let images =
+        outlook.images.map_or("an unknown number of images to train on".to_owned(), |images| {
+            format!("{images} images to train on")
+        });
+    let mut text = format!(
+        "{}, scale {}: {} rows x {} = {}; {images} ({}); the cost of one cell:\n\n",
+        outlook.experiment,
+        outlook.scale,
+        outlook.rows.len(),
+        count(outlook.seeds, "seed"),
+        count(outlook.cells, "cell"),
+        outlook.images_from
+    );
+    for line in table.lines() {
+        text += line.trim_end();
+        text.push('\n');
+    }
+    text.push('\n');
+    let class = outlook.device_class;
+    match outlook.total(|row| row.measured_hours) {
+        Some(hours) => {
+            text += &format!(
+                "{hours:.0} hours for all cells, by finished ones that are alike ({class})\n"
+            )
+        }
+        None if measured => {
+            text += &format!("not every row has a finished cell that is alike ({class})\n")
+        }
+        None => {
+            text += &format!("no measurement on this device ({class}): no finished cell is alike\n")
+        }
+    }
+    if let Some(hours) = outlook.total(|row| row.estimated_hours) {
+        text += &format!(
+            "{hours:.0} hours of one RTX 4090 for all cells, an estimate and no measurement: the paper prints {} hours \
+             an epoch (Table 7; its detector is taken for RT-DETRv2-R50), scaled by counted operations, three forward \
+             passes an image at {} px; losses, data and evaluation are taken to scale alike\n",
+            outlook::PAPER_HOURS_PER_EPOCH,
+            experiment.rows.first().map_or(0, |row| row.config.data.input_size)
+        );
+    }
+    for caveat in &experiment.caveats {
+        text += &format!("not as published: {caveat}\n");
+    }
+    if !outlook.missing.is_empty() {
+        text += &format!(
+            "cells have no ids yet, and which are done is not known; add {}\n",
+            outlook.missing.join(" and ")
+        );
+    }
+    text
 }
 
 /// The plan for a reader.

@@ -6,10 +6,13 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use deim_lab::record::{Line, Record};
-use deim_lab::{DeviceChoice, Inputs, Ledger, identity};
+use deim_lab::{DeviceChoice, Inputs, Ledger, history, identity};
+use deim_report::html::{self, Chapter};
 use deim_report::{Cell, Document, Study};
 use deim_spec::{Experiment, Options, cell_id};
 
+use crate::figure::export::ExportArgs;
+use crate::figure::paper;
 use crate::inputs::InputArgs;
 use crate::output::{self, Outcome};
 use crate::selection::Selection;
@@ -19,9 +22,12 @@ use crate::selection::Selection;
 /// Trains nothing. A table is a function of the ledger, the experiment's file and the paper's
 /// numbers alone: the same ledger gives the same bytes.
 #[derive(clap::Args)]
-#[command(after_help = "Example: deim report gamma\nExample: deim report --check")]
+#[command(
+    after_help = "Example: deim report gamma\nExample: deim report --check\nExample: deim report --html ablations.html\nExample: deim report paper --figures DIR --theme grey"
+)]
 pub struct Args {
-    /// Names of experiments; all that have a ledger if none is named.
+    /// Names of experiments, or `paper` for the figures that follow from formulas, recipes and published
+    /// numbers alone; all that have a ledger or figures if none is named.
     #[arg(value_name = "NAME")]
     names: Vec<String>,
     /// Only this scale.
@@ -35,6 +41,11 @@ pub struct Args {
     /// Write nothing; exit code 1 if a file is not what its ledger gives.
     #[arg(long)]
     check: bool,
+    /// Also write everything as one page that a browser shows without a network.
+    #[arg(long, value_name = "FILE", conflicts_with = "check")]
+    html: Option<PathBuf>,
+    #[command(flatten)]
+    export: ExportArgs,
     /// Folder of the experiments.
     #[arg(long, value_name = "DIR", default_value = "experiments")]
     experiments: PathBuf,
@@ -43,11 +54,16 @@ pub struct Args {
     results: PathBuf,
 }
 
-pub fn run(args: Args) -> Outcome {
+pub fn run(mut args: Args) -> Outcome {
+    let only_paper = args.names.iter().all(|name| name == paper::FOLDER) && !args.names.is_empty();
+    let wrong = paper_figures(&mut args)?;
+    if only_paper {
+        return Ok(ExitCode::from(if wrong == 0 { output::DONE } else { output::FAILED }));
+    }
     let shelves = shelves(&args)?;
     let (with, without): (Vec<_>, Vec<_>) =
         shelves.into_iter().partition(|shelf| shelf.folder.join("ledger.jsonl").exists());
-    let mut wrong = 0;
+    let mut wrong = wrong;
     if args.check {
         for file in without.iter().flat_map(Shelf::files) {
             println!("{}: there is no ledger that it could follow from", file.display());
@@ -65,14 +81,56 @@ pub fn run(args: Args) -> Outcome {
             ),
         }
     }
+    let mut chapters = Vec::new();
     for shelf in &with {
-        let done = if args.check { check(&args, shelf) } else { publish(&args, shelf) };
+        let done = match args.check {
+            true => check(&args, shelf),
+            false => publish(&args, shelf).map(|chapter| {
+                chapters.push(chapter);
+                0
+            }),
+        };
         wrong += done.unwrap_or_else(|error| {
             eprintln!("error: {}: {error:#}", shelf.folder.display());
             1
         });
     }
+    if let Some(file) = &args.html {
+        deim_report::write_file(file, html::page(&chapters)?.as_bytes())?;
+        eprintln!("wrote {}", file.display());
+    }
     Ok(ExitCode::from(if wrong == 0 { output::DONE } else { output::FAILED }))
+}
+
+/// Writes or checks the figures that no ledger decides, where they are asked for or there already;
+/// returns how many differ.
+fn paper_figures(args: &mut Args) -> anyhow::Result<usize> {
+    let folder = args.results.join(paper::FOLDER);
+    let is_asked = args.names.iter().any(|name| name == paper::FOLDER);
+    let is_meant = args.names.is_empty() && args.scale.is_none() && folder.exists();
+    args.names.retain(|name| name != paper::FOLDER);
+    if !is_asked && !is_meant {
+        return Ok(0);
+    }
+    let documents = paper::documents(&args.experiments)?;
+    if !args.check {
+        deim_report::write(&folder, &documents)?;
+        args.export.documents(&documents)?;
+        eprintln!("wrote {} figures in {}", documents.len(), folder.display());
+        return Ok(0);
+    }
+    let differences = paper::check(&folder, &documents)?;
+    for difference in &differences {
+        println!("{}: {}", folder.join(difference.name).display(), difference.what);
+    }
+    if differences.is_empty() {
+        println!(
+            "{}: {} figures follow from formulas, recipes and tables",
+            folder.display(),
+            documents.len()
+        );
+    }
+    Ok(differences.len())
 }
 
 /// Writes and prints the report of an experiment that was just trained.
@@ -123,11 +181,11 @@ impl Shelf {
 
 /// The folders of results that the command line means, in order.
 fn shelves(args: &Args) -> anyhow::Result<Vec<Shelf>> {
-    let wanted: BTreeSet<String> = args
-        .names
-        .iter()
-        .map(|name| Path::new(name).file_stem().unwrap_or_default().to_string_lossy().into_owned())
-        .collect();
+    let named = args.names.iter().map(|name| {
+        let stem = Path::new(name).file_stem().unwrap_or_default().to_string_lossy();
+        deim_spec::experiment_name(&args.experiments, &stem)
+    });
+    let wanted: BTreeSet<String> = named.collect::<Result<_, _>>()?;
     let mut shelves = Vec::new();
     for name in folders(&args.results)? {
         if !wanted.is_empty() && !wanted.contains(&name) {
@@ -169,17 +227,18 @@ fn folders(folder: &Path) -> anyhow::Result<Vec<String>> {
 }
 
 /// Prints the table of a shelf and writes its files.
-fn publish(args: &Args, shelf: &Shelf) -> anyhow::Result<usize> {
-    let study = of_shelf(args, shelf)?;
-    println!("{}", deim_report::terminal_table(&study, deim_report::terminal_width()));
-    write(&shelf.folder, &study)?;
-    Ok(0)
+fn publish(args: &Args, shelf: &Shelf) -> anyhow::Result<Chapter> {
+    let chapter = of_shelf(args, shelf)?;
+    println!("{}", deim_report::terminal_table(&chapter.study, deim_report::terminal_width()));
+    write(&shelf.folder, &chapter.study)?;
+    args.export.study(&chapter.study)?;
+    Ok(chapter)
 }
 
 /// Compares the files of a shelf with its ledger; returns how many differ.
 fn check(args: &Args, shelf: &Shelf) -> anyhow::Result<usize> {
     let documents = match of_shelf(args, shelf) {
-        Ok(study) => deim_report::render(&study)?,
+        Ok(chapter) => deim_report::render(&chapter.study)?,
         // Nothing finished, and nothing claimed.
         Err(error) if is_nothing(&error) && shelf.files().next().is_none() => {
             println!("{}: nothing to check: {error:#}", shelf.folder.display());
@@ -201,8 +260,9 @@ fn is_nothing(error: &anyhow::Error) -> bool {
     matches!(error.downcast_ref(), Some(deim_report::Error::Nothing(_)))
 }
 
-fn of_shelf(args: &Args, shelf: &Shelf) -> anyhow::Result<Study> {
-    let lines = read(&Ledger::new(&args.results, &shelf.name, &shelf.scale))?;
+fn of_shelf(args: &Args, shelf: &Shelf) -> anyhow::Result<Chapter> {
+    let ledger = Ledger::new(&args.results, &shelf.name, &shelf.scale);
+    let lines = read(&ledger)?;
     let path = args.experiments.join(format!("{}.toml", shelf.name));
     if !path.exists() {
         bail!(
@@ -216,7 +276,11 @@ fn of_shelf(args: &Args, shelf: &Shelf) -> anyhow::Result<Study> {
         Some(device) => device.class().to_owned(),
         None => device_class(&lines)?,
     };
-    study(&experiment, &lines, &class, &args.inputs.inputs()?)
+    Ok(Chapter {
+        study: study(&experiment, &lines, &class, &args.inputs.inputs()?)?,
+        histories: history::by_cell(&lines),
+        ledger: ledger.path().display().to_string(),
+    })
 }
 
 /// The class of the devices that finished cells.

@@ -72,6 +72,7 @@ fn a_ledger_becomes_tables_and_figures() {
         insta::assert_snapshot!("terminal", told.out);
         insta::assert_snapshot!("table.md", read(&lab, "table.md"));
         insta::assert_snapshot!("table.csv", read(&lab, "table.csv"));
+        insta::assert_snapshot!("table.tex", read(&lab, "table.tex"));
     });
     let figure = read(&lab, "figure.svg");
     let curve = read(&lab, "curve.svg");
@@ -101,7 +102,7 @@ fn the_same_ledger_gives_the_same_bytes_whatever_the_threads() {
         files.sort();
         renderings.push(files.iter().map(|f| fs::read(f).unwrap()).collect::<Vec<_>>());
     }
-    assert_eq!(renderings[0].len(), 7);
+    assert_eq!(renderings[0].len(), 11);
     assert!(renderings[0] == renderings[1], "a file depends on the number of threads");
 }
 
@@ -112,7 +113,7 @@ fn an_edited_digit_fails_the_check_and_names_the_line() {
     lab.deim(&["report"]);
     let told = lab.deim(&["report", "--check"]);
     assert_eq!(told.code, Some(0), "{told}");
-    assert!(told.out.contains("6 files follow from the ledger"), "{told}");
+    assert!(told.out.contains("10 files follow from the ledger"), "{told}");
 
     let table = read(&lab, "table.md");
     let edited = table.replacen("| 27.", "| 29.", 1);

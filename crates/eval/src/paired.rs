@@ -74,17 +74,18 @@ pub struct Comparison {
 /// Compares rows with their baseline; each is the metric by seed. Seeds that only one side has are
 /// left out of that row's comparison. Values that are not finite are treated as missing.
 pub fn compare(baseline: &BTreeMap<u64, f64>, rows: &[BTreeMap<u64, f64>]) -> Vec<Comparison> {
-    let mut comparisons: Vec<Comparison> = rows
-        .iter()
-        .map(|row| {
-            let differences: Vec<f64> = row
-                .iter()
-                .filter_map(|(seed, value)| Some(value - baseline.get(seed)?))
-                .filter(|difference| difference.is_finite())
-                .collect();
-            describe(&differences)
-        })
-        .collect();
+    compare_pairs(rows.iter().map(|row| (baseline, row)))
+}
+
+/// The same for rows that have baselines of their own, given first; corrected over all of them.
+pub fn compare_pairs<'a>(
+    pairs: impl IntoIterator<Item = (&'a BTreeMap<u64, f64>, &'a BTreeMap<u64, f64>)>,
+) -> Vec<Comparison> {
+    let differences = |(baseline, row): (&BTreeMap<u64, f64>, &BTreeMap<u64, f64>)| {
+        let differences = row.iter().filter_map(|(seed, value)| Some(value - baseline.get(seed)?));
+        describe(&differences.filter(|difference| difference.is_finite()).collect::<Vec<f64>>())
+    };
+    let mut comparisons: Vec<Comparison> = pairs.into_iter().map(differences).collect();
     let tested: Vec<usize> =
         (0..comparisons.len()).filter(|&row| comparisons[row].t_test.is_some()).collect();
     let raw: Vec<f64> = tested.iter().filter_map(|&row| comparisons[row].t_test).collect();
@@ -234,6 +235,25 @@ mod tests {
         let comparison = &compare(&baseline, &[row])[0];
         assert_eq!(comparison.seeds, 2);
         assert!((comparison.difference.unwrap() - 0.6).abs() < 1e-12);
+    }
+
+    #[test]
+    fn rows_with_baselines_of_their_own_are_corrected_together() {
+        let (low, high) = (by_seed(&[0.1; 5]), by_seed(&[0.6, 0.5, 0.55, 0.4, 0.7]));
+        let gain = [0.01, 0.02, 0.03, 0.04, 0.05];
+        let raise = |base: &BTreeMap<u64, f64>| -> BTreeMap<u64, f64> {
+            base.iter().zip(gain).map(|((seed, value), gain)| (*seed, value + gain)).collect()
+        };
+        let (better, best) = (raise(&low), raise(&high));
+        let pairs = compare_pairs([(&low, &better), (&high, &best)]);
+        let alone = one(&gain);
+        for comparison in &pairs {
+            let (difference, expected) =
+                (comparison.difference.unwrap(), alone.difference.unwrap());
+            assert!((difference - expected).abs() < 1e-12);
+            let (corrected, raw) = (comparison.t_test_holm.unwrap(), alone.t_test.unwrap());
+            assert!((corrected - 2.0 * raw).abs() < 1e-9, "{corrected} is not twice {raw}");
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use crate::frame::METRICS;
 use crate::number::exact;
-use crate::study::{Against, Row, Study, detectable};
+use crate::study::{Against, Study, detectable};
 
 /// One line a row of the experiment. An empty field is a value that does not exist.
 pub fn table(study: &Study) -> String {
@@ -29,16 +29,22 @@ pub fn table(study: &Study) -> String {
             "best_epoch_mean",
             "seconds_mean",
             "steps_mean",
+            "reference_row",
+            "epochs",
+            "parameters",
+            "flops",
+            "seconds_per_epoch",
             "paper_ap_percent",
         ]
         .map(str::to_owned),
     );
     let mut lines = vec![record(&head)];
-    lines.extend(study.rows.iter().map(|row| record(&fields(row))));
+    lines.extend((0..study.rows.len()).map(|at| record(&fields(study, at))));
     lines.concat()
 }
 
-fn fields(row: &Row) -> Vec<String> {
+fn fields(study: &Study, at: usize) -> Vec<String> {
+    let (row, cost) = (&study.rows[at], &study.costs[at]);
     let number = |value: Option<f64>| value.map(exact).unwrap_or_default();
     let mut fields = row.labels.clone();
     let finished: Vec<_> = row.cells.iter().filter(|cell| cell.ap.is_some()).collect();
@@ -75,7 +81,11 @@ fn fields(row: &Row) -> Vec<String> {
         }
     }
     fields.extend(["best_ap", "best_epoch", "seconds", "steps"].map(|name| number(row.mean(name))));
-    fields.push(number(row.paper));
+    let whole = |value: Option<u64>| value.map(|value| value.to_string()).unwrap_or_default();
+    fields.push((study.references[at] + 1).to_string());
+    fields.extend([whole(Some(cost.epochs.into())), whole(cost.parameters()), whole(cost.flops())]);
+    let seconds = row.mean("seconds").map(|seconds| seconds / f64::from(cost.epochs.max(1)));
+    fields.extend([seconds, row.paper].map(number));
     fields
 }
 

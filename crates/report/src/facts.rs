@@ -2,11 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use deim_spec::{Config, Experiment, PaperTable};
+use deim_spec::config::Source;
+use deim_spec::paper::QUANTITIES;
+use deim_spec::{Config, Expected, Experiment, PaperTable};
 
 use crate::frame::Frames;
-use crate::number::exact;
-use crate::study::Row;
+use crate::number::{exact, list, short};
+use crate::study::{Row, RowCost, SYNTHETIC};
 
 /// The last part of each dotted key, where that is enough to tell the keys apart.
 pub fn short_names(keys: &[String]) -> Vec<String> {
@@ -15,7 +17,16 @@ pub fn short_names(keys: &[String]) -> Vec<String> {
     if names.iter().collect::<BTreeSet<_>>().len() == names.len() { names } else { keys.to_vec() }
 }
 
-pub fn data(config: &Config) -> String {
+/// The data sets, usually one: every scene's origin, or the manifest of the files.
+pub fn data_sets(experiment: &Experiment, frames: &Frames) -> Vec<String> {
+    let sets = experiment.rows.iter().map(|row| &row.config);
+    distinct(sets.flat_map(|config| match config.data.source {
+        Source::Synthetic => vec![scenes(config)],
+        Source::Folder => files(experiment, config, frames),
+    }))
+}
+
+fn scenes(config: &Config) -> String {
     let scenes = &config.data.synthetic;
     format!(
         "synthetic scenes (seed {}) of {} px with {} to {} objects, {} to train on and {} to validate on, input {} px",
@@ -27,6 +38,48 @@ pub fn data(config: &Config) -> String {
         scenes.val_images,
         config.data.input_size
     )
+}
+
+/// What is known of a data set of files: its manifest, and what the scale takes it for.
+fn files(experiment: &Experiment, config: &Config, frames: &Frames) -> Vec<String> {
+    let taken_for = match experiment.expects {
+        Some(expected) => format!(", which the scale takes for {}", expected.title()),
+        None => String::new(),
+    };
+    let side = config.data.input_size;
+    let describe = |manifest: String| {
+        format!("images of files, data set {manifest}{taken_for}; input {side} px")
+    };
+    manifests(frames).into_iter().map(describe).collect()
+}
+
+/// The data sets of files, by the first characters of their manifests.
+fn manifests(frames: &Frames) -> Vec<String> {
+    let of_files = frames.origins.values().filter(|origin| {
+        origin.config.get("data.source").and_then(|source| source.as_str()) == Some("folder")
+    });
+    distinct_sorted(of_files.map(|origin| short(&origin.manifest).to_owned()))
+}
+
+/// The data sets in a few words, for figures and heads of columns.
+pub fn data_name(experiment: &Experiment, frames: &Frames) -> String {
+    let sources = experiment.rows.iter().map(|row| row.config.data.source);
+    let names = distinct(sources.map(|source| match source {
+        Source::Synthetic => SYNTHETIC.to_owned(),
+        Source::Folder => format!("files (data set {})", manifests(frames).join(", ")),
+    }));
+    list(&names)
+}
+
+/// What a row's detector costs at the side of its input.
+pub fn cost(experiment: &Experiment, config: &Config) -> RowCost {
+    let classes = match config.data.source {
+        Source::Synthetic => Some(deim_data::synthetic::CLASSES.len()),
+        Source::Folder => experiment.expects.and_then(Expected::classes),
+    };
+    let side = config.data.input_size;
+    let cost = classes.map(|classes| deim_eval::cost(config, classes, side));
+    RowCost { epochs: config.epochs, cost, side, classes }
 }
 
 pub fn budgets(experiment: &Experiment, rows: &[Row]) -> Vec<String> {
@@ -45,7 +98,10 @@ pub fn budgets(experiment: &Experiment, rows: &[Row]) -> Vec<String> {
 /// they agree and row by row where they do not.
 pub fn published(experiment: &Experiment, paper: &PaperTable) -> String {
     let rows: Vec<_> = experiment.rows.iter().map(|row| paper.row_for(&row.settings)).collect();
-    let keys: BTreeSet<&String> = rows.iter().flatten().flat_map(|row| row.about.keys()).collect();
+    // What is a column of the published table is not repeated here.
+    let is_circumstance = |key: &&String| *key == "epochs" || !QUANTITIES.contains(&key.as_str());
+    let keys = rows.iter().flatten().flat_map(|row| row.about.keys()).filter(is_circumstance);
+    let keys: BTreeSet<&String> = keys.collect();
     let mut description = paper.title.clone();
     for key in keys {
         let values: Vec<String> = rows
@@ -123,7 +179,7 @@ mod tests {
         let experiment = crate::samples::experiment();
         let mut other = experiment.rows[0].config.clone();
         other.data.synthetic.train_images = 7;
-        let sets = distinct([data(&experiment.rows[0].config), data(&other)].into_iter());
+        let sets = distinct([scenes(&experiment.rows[0].config), scenes(&other)].into_iter());
         assert_eq!(sets.len(), 2);
         assert!(sets[1].contains("7 to train on"), "{}", sets[1]);
     }

@@ -5,8 +5,8 @@ use std::io::{ErrorKind, Write};
 use std::path::Path;
 
 use crate::FILES;
-use crate::canvas::same_picture;
 use crate::error::Error;
+use crate::figures::raster::same_picture;
 
 /// A file of a report: its name and its content.
 #[derive(Clone, Debug, PartialEq)]
@@ -60,7 +60,7 @@ pub fn check(folder: &Path, documents: &[Document]) -> Result<Vec<Difference>, E
 }
 
 /// Writes a file under a temporary name beside it, syncs it and renames it.
-pub(crate) fn write_atomically(path: &Path, content: &[u8]) -> Result<(), Error> {
+pub fn write_atomically(path: &Path, content: &[u8]) -> Result<(), Error> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let temporary = path.with_file_name(format!(".{name}.{}.part", std::process::id()));
     let written = fs::File::create(&temporary)

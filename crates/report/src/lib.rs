@@ -13,41 +13,60 @@ mod curve;
 mod error;
 mod facts;
 mod figure;
+pub mod figures;
 mod files;
 mod frame;
 mod gather;
+pub mod html;
+mod latex;
 mod markdown;
 mod number;
 mod panel;
+mod printed;
 #[cfg(test)]
 mod samples;
 mod study;
 mod terminal;
 
-pub use bars::{BarPanel, BarRow, bars, write_figure};
 pub use error::Error;
-pub use files::{Difference, Document, check, write};
+pub use figures::raster::write_figure;
+pub use figures::theme::Theme;
+use figures::{FIGURES, raster};
+pub use files::{Difference, Document, check, write, write_atomically as write_file};
 pub use frame::Cell;
 pub use gather::{gather, seeds};
 pub use study::Study;
 pub use terminal::{table as terminal_table, width as terminal_width};
 
 /// The names of all files that a report may have.
-pub const FILES: [&str; 6] =
-    ["table.md", "table.csv", "figure.png", "figure.svg", "curve.png", "curve.svg"];
+pub const FILES: [&str; 12] = [
+    "table.md",
+    "table.csv",
+    "table.tex",
+    "figure.png",
+    "figure.svg",
+    "curve.png",
+    "curve.svg",
+    "cost.svg",
+    "areas.svg",
+    "positives.svg",
+    "terms.svg",
+    "time.svg",
+];
 
 /// The files of a report, in the order in which a reader opens them.
 pub fn render(study: &Study) -> Result<Vec<Document>, Error> {
     let mut documents = vec![
         Document { name: "table.md", content: markdown::page(study).into_bytes() },
         Document { name: "table.csv", content: csv::table(study).into_bytes() },
+        Document { name: "table.tex", content: latex::page(study).into_bytes() },
     ];
-    let figure = figure::figure(study)?;
-    documents.push(Document { name: "figure.png", content: canvas::png(&figure)? });
-    documents.push(Document { name: "figure.svg", content: figure.into_bytes() });
-    if let Some(curve) = curve::curve(study)? {
-        documents.push(Document { name: "curve.png", content: canvas::png(&curve)? });
-        documents.push(Document { name: "curve.svg", content: curve.into_bytes() });
+    for figure in &FIGURES {
+        let Some(svg) = figure.draw(study)? else { continue };
+        if let Some(name) = figure.png {
+            documents.push(Document { name, content: raster::png(&svg)? });
+        }
+        documents.push(Document { name: figure.svg, content: svg.into_bytes() });
     }
     Ok(documents)
 }

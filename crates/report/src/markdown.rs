@@ -2,10 +2,13 @@
 
 use std::fmt::Write;
 
+use crate::facts::distinct;
 use crate::number::{
-    exact, interval_percent, list, minutes, percent, percent_or_dash, short, signed_percent,
+    billions, exact, interval_percent, list, millions, minutes, percent, percent_or_dash, short,
+    signed_percent, time,
 };
-use crate::study::{Against, Row, Study, detectable};
+use crate::printed::{Printed, PrintedCell, letter};
+use crate::study::{Against, Row, RowCost, Study, detectable};
 
 /// The whole page: the question, the answer, the table, and everything the numbers depend on.
 pub fn page(study: &Study) -> String {
@@ -17,8 +20,14 @@ pub fn page(study: &Study) -> String {
     if study.has_curves() {
         let _ = writeln!(page, "![AP over epochs](curve.svg)\n");
     }
-    for note in notes(study) {
+    for warning in warnings(study) {
+        let _ = writeln!(page, "- **{warning}**");
+    }
+    for note in notes(study).into_iter().chain(paper_notes(study)) {
         let _ = writeln!(page, "- {note}");
+    }
+    if let Some(table) = &study.published {
+        printed(&mut page, &Printed::new(table));
     }
     cells(&mut page, study);
     let _ = writeln!(page, "\nMade by\n\n```\n{}\n```", study.command());
@@ -30,36 +39,34 @@ fn table(page: &mut String, study: &Study) {
     head.push(format!("AP ± std on {}", study.data_name));
     head.extend(["seeds", "AP50", "AP75", "APs", "APm", "APl"].map(str::to_owned));
     head.push(format!("AP against {} [95 %]", study.reference_label()));
+    head.extend(["verdict", "p: t / sign", "detectable", "best epoch's AP"].map(str::to_owned));
     head.extend(
-        ["verdict", "p: t / sign", "detectable", "best epoch's AP", "min / cell"]
-            .map(str::to_owned),
+        ["epochs", "params (M)", "GFLOPs", "time / epoch", "min / cell"].map(str::to_owned),
     );
     head.extend(study.paper.iter().map(|paper| format!("*paper's AP ({paper})*")));
     let _ = writeln!(page, "| {} |", head.join(" | "));
     let rule = (0..head.len()).map(|at| if at < study.names.len() { ":--" } else { "--:" });
     let _ = writeln!(page, "|{}|", rule.collect::<Vec<_>>().join("|"));
-    for row in &study.rows {
-        let _ = writeln!(page, "| {} |", line(study, row).join(" | "));
+    for at in 0..study.rows.len() {
+        let _ = writeln!(page, "| {} |", line(study, at).join(" | "));
     }
 }
 
-fn line(study: &Study, row: &Row) -> Vec<String> {
-    let mut line: Vec<String> = row.labels.iter().map(|label| label.replace('|', "\\|")).collect();
+fn line(study: &Study, at: usize) -> Vec<String> {
+    let row = &study.rows[at];
+    let mut line: Vec<String> = row.labels.iter().map(|label| escaped(label)).collect();
     let emphasis = if row.against.is_better() { "**" } else { "" };
     line.push(format!("{emphasis}{}{emphasis}", mean_and_spread(row)));
     line.push(seeds(row));
-    line.extend(
-        ["ap50", "ap75", "ap_small", "ap_medium", "ap_large"]
-            .map(|name| percent_or_dash(row.mean(name))),
-    );
+    line.extend(SHARES.map(|name| percent_or_dash(row.mean(name))));
     match &row.against {
         Against::Reference => line.extend(["reference", "", "", ""].map(str::to_owned)),
         Against::Compared(comparison) => {
-            let difference = comparison.difference.map(signed_percent).unwrap_or("-".to_owned());
-            let interval = comparison.interval.map(interval_percent);
-            line.push(
-                [Some(difference), interval].into_iter().flatten().collect::<Vec<_>>().join(" "),
-            );
+            let difference = difference(row);
+            line.push(match study.has_one_reference() {
+                true => difference,
+                false => format!("{difference} over {}", escaped(&study.reference_of(at))),
+            });
             let bold = if row.against.is_decided() { "**" } else { "" };
             line.push(format!("{bold}{}{bold}", comparison.verdict));
             let p = |p: Option<f64>| p.map_or_else(|| "-".to_owned(), |p| format!("{p:.3}"));
@@ -68,11 +75,45 @@ fn line(study: &Study, row: &Row) -> Vec<String> {
         }
     }
     line.push(percent_or_dash(row.mean("best_ap")));
+    line.extend(size(&study.costs[at]));
+    line.push(time_per_epoch(row, &study.costs[at]));
     line.push(row.mean("seconds").map_or_else(|| "-".to_owned(), minutes));
     if study.paper.is_some() {
         line.push(row.paper.map_or_else(|| "-".to_owned(), |ap| format!("*{ap:.1}*")));
     }
     line
+}
+
+/// A label that does not end its column.
+fn escaped(label: &str) -> String {
+    label.replace('|', "\\|").replace('*', "\\*")
+}
+
+/// The metrics beside AP, in the order of their columns.
+pub const SHARES: [&str; 5] = ["ap50", "ap75", "ap_small", "ap_medium", "ap_large"];
+
+/// Epochs, parameters in millions and GFLOPs.
+pub fn size(cost: &RowCost) -> [String; 3] {
+    let or_dash = |number: Option<String>| number.unwrap_or_else(|| "-".to_owned());
+    [
+        cost.epochs.to_string(),
+        or_dash(cost.parameters().map(millions)),
+        or_dash(cost.flops().map(billions)),
+    ]
+}
+
+/// How long an epoch took, its evaluation included.
+pub fn time_per_epoch(row: &Row, cost: &RowCost) -> String {
+    let seconds = row.mean("seconds").map(|seconds| seconds / f64::from(cost.epochs.max(1)));
+    seconds.map_or_else(|| "-".to_owned(), time)
+}
+
+/// "+0.9 [+0.2, +1.6]": the mean difference to the reference and its interval, as far as known.
+pub fn difference(row: &Row) -> String {
+    let Against::Compared(comparison) = &row.against else { return "reference".to_owned() };
+    let difference = comparison.difference.map(signed_percent).unwrap_or("-".to_owned());
+    let interval = comparison.interval.map(interval_percent);
+    [Some(difference), interval].into_iter().flatten().collect::<Vec<_>>().join(" ")
 }
 
 /// "31.4 ± 0.8", or what keeps it from being known.
@@ -126,12 +167,12 @@ pub fn warnings(study: &Study) -> Vec<String> {
     warnings
 }
 
-/// What the numbers depend on, after what is wrong with them.
-fn notes(study: &Study) -> Vec<String> {
-    let mut notes: Vec<String> =
-        warnings(study).into_iter().map(|warning| format!("**{warning}**")).collect();
+/// What the numbers depend on.
+pub fn notes(study: &Study) -> Vec<String> {
+    let mut notes = Vec::new();
     notes.push(format!("measured: {}", study.data.join("; ")));
     notes.push(format!("budget: {}", study.budget.join("; ")));
+    notes.extend(study.caveats.iter().map(|caveat| format!("not as published: {caveat}")));
     let seeds: Vec<String> = study.seeds().iter().map(u64::to_string).collect();
     notes.push(format!("seeds: {}", seeds.join(", ")));
     notes.push(format!(
@@ -158,11 +199,21 @@ fn notes(study: &Study) -> Vec<String> {
          of repetitions, before the correction",
         exact(deim_eval::paired::LEVEL)
     ));
+    notes.push(sizes(study));
+    notes
+}
+
+/// What has to be known about the column of the paper's AP.
+fn paper_notes(study: &Study) -> Vec<String> {
+    let mut notes = Vec::new();
     if let Some(paper) = &study.paper {
-        notes.push(format!(
-            "*paper's AP* ({paper}) comes from another data set, model and budget: compare the order and the sign, \
-             never the level"
-        ));
+        let compare = match study.is_synthetic() {
+            true => {
+                "comes from another data set, model and budget: compare the order and the sign, never the level"
+            }
+            false => "comes from another program, and from one training as far as is known",
+        };
+        notes.push(format!("*paper's AP* ({paper}) {compare}"));
     }
     for row in &study.rows {
         if let Some(doubt) = &row.doubt {
@@ -173,8 +224,54 @@ fn notes(study: &Study) -> Vec<String> {
     notes
 }
 
+/// What the columns about size and time are.
+fn sizes(study: &Study) -> String {
+    let counted: Vec<String> = study
+        .costs
+        .iter()
+        .filter_map(|cost| Some((cost.side, cost.classes?)))
+        .map(|(side, classes)| format!("one image of {side} px and {classes} classes"))
+        .collect();
+    let counted = distinct(counted.into_iter());
+    let sizes = match counted.is_empty() {
+        true => "parameters and GFLOPs are not counted, because the number of classes is not known"
+            .to_owned(),
+        false => format!(
+            "params and GFLOPs are counted from the configuration and not measured: the deployed detector, by the \
+             rules of calflops as in the paper, for {}",
+            list(&counted)
+        ),
+    };
+    format!(
+        "{sizes}; time / epoch is training and evaluation on the device above, beside whatever else it did; latency \
+         was not measured"
+    )
+}
+
+/// The published table, apart from what was measured.
+fn printed(page: &mut String, printed: &Printed) {
+    let _ = writeln!(page, "\n## Printed in the paper, not measured here\n");
+    let _ = writeln!(page, "{}. Read in: {}.\n", printed.title, printed.source);
+    let _ = writeln!(page, "| {} |", printed.head.join(" | "));
+    let rule = (0..printed.head.len()).map(|at| if at < printed.labels { ":--" } else { "--:" });
+    let _ = writeln!(page, "|{}|", rule.collect::<Vec<_>>().join("|"));
+    let cell = |cell: &PrintedCell| {
+        let marks = cell.marks.iter().map(|mark| format!(" [{}]", letter(*mark)));
+        format!("{}{}", escaped(&cell.text), marks.collect::<String>())
+    };
+    for row in &printed.rows {
+        let _ = writeln!(page, "| {} |", row.iter().map(cell).collect::<Vec<_>>().join(" | "));
+    }
+    if !printed.notes.is_empty() {
+        let _ = writeln!(page);
+    }
+    for (mark, note) in printed.notes.iter().enumerate() {
+        let _ = writeln!(page, "- [{}] {note}", letter(mark));
+    }
+}
+
 fn cells(page: &mut String, study: &Study) {
-    let _ = writeln!(page, "\nCells, by seed\n");
+    let _ = writeln!(page, "\n## Cells, by seed\n");
     for row in &study.rows {
         let ids: Vec<String> = row
             .cells

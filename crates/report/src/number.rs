@@ -27,6 +27,36 @@ pub fn minutes(seconds: f64) -> String {
     if minutes < 10.0 { format!("{minutes:.1}") } else { format!("{minutes:.0}") }
 }
 
+/// Seconds as people say them, with three digits: "8.21 s", "1.18 h".
+pub fn time(seconds: f64) -> String {
+    let (value, unit) = match seconds {
+        seconds if seconds < 60.0 => (seconds, "s"),
+        seconds if seconds < 3600.0 => (seconds / 60.0, "min"),
+        seconds => (seconds / 3600.0, "h"),
+    };
+    format!("{} {unit}", three_digits(value))
+}
+
+/// Millions with three digits: "0.679", "42.9".
+pub fn millions(value: u64) -> String {
+    three_digits(value as f64 / 1e6)
+}
+
+/// Billions with three digits.
+pub fn billions(value: u64) -> String {
+    three_digits(value as f64 / 1e9)
+}
+
+fn three_digits(value: f64) -> String {
+    let decimals = match value {
+        value if value < 1.0 => 3,
+        value if value < 10.0 => 2,
+        value if value < 100.0 => 1,
+        _ => 0,
+    };
+    format!("{value:.decimals$}")
+}
+
 /// A number for a machine: nine decimals hold every digit that is meant, and hide the last bits in
 /// which two processors may disagree.
 pub fn exact(value: f64) -> String {
@@ -68,6 +98,13 @@ mod tests {
         assert_eq!(signed_percent(-0.0001), "0.0");
         assert_eq!(interval_percent([-0.012, 0.0061]), "[-1.2, +0.6]");
         assert_eq!(percent_or_dash(None), "-");
+    }
+
+    #[test]
+    fn times_and_sizes_have_three_digits() {
+        assert_eq!([4.3712, 61.0, 4251.6].map(time), ["4.37 s", "1.02 min", "1.18 h"]);
+        assert_eq!([679_484, 42_877_000, 258_700_000].map(millions), ["0.679", "42.9", "259"]);
+        assert_eq!(billions(136_200_000_000), "136");
     }
 
     #[test]

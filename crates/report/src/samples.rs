@@ -28,10 +28,13 @@ pub fn experiment() -> Experiment {
         ap_small: None,
         ap_medium: None,
         ap_large: None,
-        suspicious: None,
+        source: None,
+        suspicious: Default::default(),
+        unknown: None,
     });
     Experiment {
         name: "gamma".into(),
+        aliases: vec![],
         path: "experiments/gamma.toml".into(),
         title: "Effect of gamma".into(),
         question: "Does gamma matter?".into(),
@@ -43,12 +46,15 @@ pub fn experiment() -> Experiment {
         }],
         rows: rows.into(),
         reference: 1,
+        references: vec![1; GAMMAS.len()],
         seeds: vec![0, 1, 2],
         paper: Some(PaperTable {
             title: "gamma of MAL on COCO".into(),
             source: "the paper".into(),
             rows: published.into(),
         }),
+        expects: None,
+        caveats: vec![],
     }
 }
 

@@ -2,9 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use deim_eval::paired::{Comparison, Verdict};
+use deim_eval::paired::{Comparison, LEVEL, Verdict};
+use deim_eval::{Cost, student};
+use deim_spec::PaperTable;
 
 use crate::number::{interval_percent, list, percent, signed_percent};
+
+/// What the data set is called where every image was drawn.
+pub const SYNTHETIC: &str = "synthetic scenes";
 
 /// The answer to an experiment's question, as far as the ledger has it.
 #[derive(Clone, Debug, PartialEq)]
@@ -20,8 +25,16 @@ pub struct Study {
     pub rows: Vec<Row>,
     /// Index of the row that the others are compared with.
     pub reference: usize,
+    /// The same for each row; its own where it is compared with nothing.
+    pub references: Vec<usize>,
+    /// What each row's detector costs.
+    pub costs: Vec<RowCost>,
     /// What the paper's values were measured on; none without such values.
     pub paper: Option<String>,
+    /// All published rows, of which the experiment may have only some.
+    pub published: Option<PaperTable>,
+    /// What is not as it was published, in the words of the experiment.
+    pub caveats: Vec<String>,
     /// The data sets, usually one.
     pub data: Vec<String>,
     /// The data sets in two words, for figures.
@@ -62,6 +75,31 @@ pub struct Row {
     pub doubt: Option<String>,
     /// AP over epochs.
     pub curve: Vec<CurvePoint>,
+    /// Everything else over epochs.
+    pub epochs: Vec<EpochMeans>,
+}
+
+/// A row's epochs, and its detector in numbers that follow from the configuration.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RowCost {
+    pub epochs: u32,
+    /// Parameters and operations of one image; none where the number of classes is not known.
+    pub cost: Option<Cost>,
+    /// Side of that image in pixels, and the classes.
+    pub side: usize,
+    pub classes: Option<usize>,
+}
+
+impl RowCost {
+    /// Parameters of the deployed detector, as papers count them.
+    pub fn parameters(&self) -> Option<u64> {
+        self.cost.map(|cost| cost.parameters_deployed)
+    }
+
+    /// Operations of the deployed detector by the rules of calflops, as the paper counts them.
+    pub fn flops(&self) -> Option<u64> {
+        self.cost.map(|cost| cost.flops_calflops)
+    }
 }
 
 /// A planned cell and, where it is finished, its AP.
@@ -98,6 +136,25 @@ pub struct CurvePoint {
     pub mean: f64,
     pub smallest: f64,
     pub largest: f64,
+}
+
+/// What an epoch measured, as means over seeds, by the names of
+/// [`EPOCH_COLUMNS`](crate::frame::EPOCH_COLUMNS); absent: not a part of the recipe.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct EpochMeans {
+    /// Epochs trained so far: the first epoch is 1.
+    pub epoch: u32,
+    pub values: BTreeMap<&'static str, f64>,
+}
+
+impl Spread {
+    /// Student's 95 % interval of the mean.
+    pub fn interval(&self) -> Option<[f64; 2]> {
+        let (mean, deviation) = (self.mean?, self.deviation?);
+        let count = self.count as f64;
+        let reach = student::quantile(1.0 - LEVEL / 2.0, count - 1.0) * deviation / count.sqrt();
+        Some([mean - reach, mean + reach])
+    }
 }
 
 impl Against {
@@ -152,6 +209,11 @@ impl Study {
         self.rows.iter().any(|row| !row.curve.is_empty())
     }
 
+    /// Whether every image was drawn, so that no number is about COCO.
+    pub fn is_synthetic(&self) -> bool {
+        self.data_name == SYNTHETIC
+    }
+
     pub fn planned(&self) -> usize {
         self.rows.iter().map(|row| row.cells.len()).sum()
     }
@@ -177,8 +239,21 @@ impl Study {
         }
     }
 
+    /// The row that the others are compared with, in words.
     pub fn reference_label(&self) -> String {
-        self.rows[self.reference].label(&self.names)
+        match self.has_one_reference() {
+            true => self.rows[self.reference].label(&self.names),
+            false => "its own reference".to_owned(),
+        }
+    }
+
+    pub fn has_one_reference(&self) -> bool {
+        self.references.iter().all(|reference| *reference == self.reference)
+    }
+
+    /// The row that a row is compared with, in words.
+    pub fn reference_of(&self, row: usize) -> String {
+        self.rows[self.references[row]].label(&self.names)
     }
 
     /// The command that makes every number of the study again.
@@ -195,29 +270,41 @@ impl Study {
         )
     }
 
-    /// The experiment's answer in one sentence.
+    /// The experiment's answer: a sentence for each row that others are compared with.
     pub fn verdict(&self) -> String {
-        let reference = self.reference_label();
-        let mut clauses = Vec::new();
-        for (verdict, word) in [(Verdict::Better, "better"), (Verdict::Worse, "worse")] {
-            let rows: Vec<String> = self.compared(verdict).map(|row| self.finding(row)).collect();
-            if !rows.is_empty() {
-                clauses.push(format!("{word} than {reference}: {}", list(&rows)));
+        let compared = |reference: usize| {
+            self.references.iter().enumerate().any(|(row, of)| *of == reference && row != reference)
+        };
+        let references: Vec<usize> = (0..self.rows.len()).filter(|row| compared(*row)).collect();
+        match references.is_empty() {
+            true => "There is one row and nothing to compare it with.".to_owned(),
+            false => {
+                let sentences = references.into_iter().map(|reference| self.sentence(reference));
+                sentences.collect::<Vec<_>>().join(" ")
             }
         }
-        let undecided: Vec<&Row> = self.compared(Verdict::CannotTell).collect();
+    }
+
+    fn sentence(&self, reference: usize) -> String {
+        let label = self.rows[reference].label(&self.names);
+        let mut clauses = Vec::new();
+        for (verdict, word) in [(Verdict::Better, "better"), (Verdict::Worse, "worse")] {
+            let rows = self.compared(verdict, reference);
+            let rows: Vec<String> = rows.map(|row| self.finding(row)).collect();
+            if !rows.is_empty() {
+                clauses.push(format!("{word} than {label}: {}", list(&rows)));
+            }
+        }
+        let undecided: Vec<&Row> = self.compared(Verdict::CannotTell, reference).collect();
         if !undecided.is_empty() {
-            let who = if clauses.is_empty() {
+            let who = if clauses.is_empty() && self.has_one_reference() {
                 "no row can be told from".to_owned()
             } else {
                 let labels: Vec<String> =
                     undecided.iter().map(|row| row.label(&self.names)).collect();
                 format!("cannot tell {} from", list(&labels))
             };
-            clauses.push(format!("{who} {reference}{}", sensitivity(&undecided)));
-        }
-        if clauses.is_empty() {
-            clauses.push("there is one row and nothing to compare it with".to_owned());
+            clauses.push(format!("{who} {label}{}", sensitivity(&undecided)));
         }
         let sentence = format!("{}.", clauses.join("; "));
         let mut characters = sentence.chars();
@@ -225,8 +312,11 @@ impl Study {
         first.chain(characters).collect()
     }
 
-    fn compared(&self, verdict: Verdict) -> impl Iterator<Item = &Row> {
-        self.rows.iter().filter(move |row| row.against.verdict() == Some(verdict))
+    fn compared(&self, verdict: Verdict, reference: usize) -> impl Iterator<Item = &Row> {
+        let rows = self.rows.iter().zip(&self.references);
+        let rows = rows
+            .filter(move |(row, of)| **of == reference && row.against.verdict() == Some(verdict));
+        rows.map(|(row, _)| row)
     }
 
     /// "gamma 1.8 (+0.9 AP, 95 % interval [+0.2, +1.6])".

@@ -23,6 +23,8 @@ pub(crate) struct Choice {
     pub place: Place,
     /// The values it sets.
     pub table: Table,
+    /// Index of the choice on the same axis that it is compared with.
+    pub against: Option<usize>,
 }
 
 /// More rows than anyone means to train.
@@ -94,7 +96,8 @@ fn values(key: &str, node: &Node, parts: &Parts<'_>) -> Result<Axis, Vec<Diagnos
         let config = as_json(&typed::config(&table).map_err(|error| vec![error])?);
         match lookup(&config, key) {
             Some(value) if !value.is_object() => {
-                choices.push(Choice { label: label(value), place: item.place, table });
+                let (label, place) = (label(value), item.place);
+                choices.push(Choice { label, place, table, against: None });
             }
             _ => {
                 return Err(vec![
@@ -144,9 +147,47 @@ fn cases(
         typed::config(&own).map_err(|error| vec![error])?;
         merge(&mut table, own);
         let place = node.at(&["label"]).map_or(node.place, |node| node.place);
-        choices.push(Choice { label: case.label.clone(), place, table });
+        let against = against(case, list, node).map_err(|error| vec![error])?;
+        choices.push(Choice { label: case.label.clone(), place, table, against });
     }
     Ok(Axis { name: name.to_owned(), choices, place })
+}
+
+/// The position of the case that a case is compared with: one that itself is compared with nothing.
+fn against(
+    case: &file::Case,
+    list: &[file::Case],
+    node: &Node,
+) -> Result<Option<usize>, Diagnostic> {
+    let Some(wanted) = &case.against else { return Ok(None) };
+    let place = node.at(&["against"]).map_or(node.place, |node| node.place);
+    let labels: Vec<&str> = list.iter().map(|case| case.label.as_str()).collect();
+    match labels.iter().position(|label| label == wanted) {
+        Some(found) if list[found].against.is_none() => Ok(Some(found)),
+        Some(_) => Err(Diagnostic::new(format!("`{wanted}` is itself compared with another case"))
+            .at(place, "expected a case without `against`")),
+        None => Err(Diagnostic::new(format!("there is no case `{wanted}` to compare with"))
+            .at(place, "expected the label of a case of this axis")
+            .suggest(wanted, &labels)),
+    }
+}
+
+/// The row that each row is compared with, by their positions; its own where with nothing. None
+/// where no case says it.
+pub(crate) fn references(axes: &[Axis]) -> Option<Vec<usize>> {
+    let chosen = || axes.iter().flat_map(|axis| &axis.choices);
+    chosen().any(|choice| choice.against.is_some()).then(|| {
+        let rows = axes.iter().fold(vec![(0, 0)], |rows, axis| {
+            let extended = rows.iter().flat_map(|(row, reference)| {
+                let count = axis.choices.len();
+                axis.choices.iter().enumerate().map(move |(at, choice)| {
+                    (row * count + at, reference * count + choice.against.unwrap_or(at))
+                })
+            });
+            extended.collect()
+        });
+        rows.into_iter().map(|(_, reference)| reference).collect()
+    })
 }
 
 fn unique_labels(axis: &Axis) -> Result<(), Vec<Diagnostic>> {

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use crate::alias;
 use crate::axes::{self, Axis as Varied, Choice};
 use crate::checks;
 use crate::config::Config;
 use crate::error::{Diagnostic, SpecError, nearest};
-use crate::file::{HEAD_KEYS, Head, Paper, SCALE_KEYS, ScaleHead};
+use crate::file::{Expected, HEAD_KEYS, Head, SCALE_KEYS, ScaleHead};
 use crate::flags;
 use crate::id::canonical;
 use crate::keys::{as_json, label, lookup};
@@ -39,6 +40,8 @@ pub struct Options {
 pub struct Experiment {
     /// The file's name without `.toml`.
     pub name: String,
+    /// Its other names, for example `T4`.
+    pub aliases: Vec<String>,
     /// The file, as the user would write it.
     pub path: PathBuf,
     pub title: String,
@@ -53,8 +56,15 @@ pub struct Experiment {
     /// The row that the others are compared with: the one that is what the experiment is without its
     /// axes, else the first.
     pub reference: usize,
+    /// The same of each row: `reference`, unless the cases of an axis say with what they are compared.
+    /// A row that is compared with nothing has its own position.
+    pub references: Vec<usize>,
     pub seeds: Vec<u64>,
     pub paper: Option<PaperTable>,
+    /// The data set of files that the scale is about; none where its data are drawn.
+    pub expects: Option<Expected>,
+    /// What of the scale is not as it was published.
+    pub caveats: Vec<String>,
 }
 
 /// An axis and the labels of its values.
@@ -137,7 +147,10 @@ fn resolve(
     let one = |error: Diagnostic| vec![error];
     let path = match name_or_path.ends_with(".toml") {
         true => PathBuf::from(name_or_path),
-        false => parts.root.join(format!("{name_or_path}.toml")),
+        false => {
+            let name = alias::resolve(parts.root, name_or_path).map_err(one)?;
+            parts.root.join(format!("{name}.toml"))
+        }
     };
     let document = parts.outermost(&path).map_err(one)?;
     let (head_table, own) = split(document.table().cloned().unwrap_or_default(), &HEAD_KEYS);
@@ -168,23 +181,33 @@ fn resolve(
     let flags = flags::read(&options.set, &mut parts.sources).map_err(one)?;
     flags::keep_off(&axes, &flags).map_err(one)?;
     let rows = rows(&base, &axes, &flags, document.place, parts)?;
-    let reference = reference(base, flags, &rows);
+    let (reference, references) = match axes::references(&axes) {
+        Some(references) => (references.first().copied().unwrap_or(0), references),
+        None => {
+            let reference = reference(base, flags, &rows);
+            (reference, vec![reference; rows.len()])
+        }
+    };
     let of_scale = scale.and_then(|scale| Some((scale.head.paper.as_ref()?, &scale.node)));
     let paper = of_scale.or_else(|| Some((head.paper.as_ref()?, &head_node)));
-    let paper = paper.map(|(paper, node)| published(paper, node, &rows, parts));
+    let paper = paper.map(|(paper, node)| paper::published(paper, node, &rows, parts));
     let paper = paper.transpose().map_err(one)?;
     Ok(Experiment {
         name: path.file_stem().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
+        aliases: head.alias,
         path,
         title: head.title,
         question: head.question,
         scale: scale.map_or_else(|| ONLY_SCALE.to_owned(), |scale| scale.name.clone()),
-        scales: scales.into_iter().map(|scale| scale.name).collect(),
+        scales: scales.iter().map(|scale| scale.name.clone()).collect(),
         axes: axes.iter().map(public_axis).collect(),
         rows,
         reference,
+        references,
         seeds,
         paper,
+        expects: scale.and_then(|scale| scale.head.expects),
+        caveats: scale.map(|scale| scale.head.caveats.clone()).unwrap_or_default(),
     })
 }
 
@@ -376,30 +399,4 @@ pub(crate) fn located(violation: checks::Violation, merged: &Node) -> Diagnostic
     }
     diagnostic.help.extend(violation.help);
     diagnostic
-}
-
-/// The paper's numbers, and a check that they are about this experiment at all.
-fn published(
-    reference: &Paper,
-    head: &Node,
-    rows: &[Row],
-    parts: &mut Parts<'_>,
-) -> Result<PaperTable, Diagnostic> {
-    let (table, filter, at) = match reference {
-        Paper::Path(path) => (path, BTreeMap::new(), ["paper"].as_slice()),
-        Paper::Table(table) => (&table.table, table.filter.clone(), ["paper", "table"].as_slice()),
-    };
-    let place = head.at(at).map(|node| node.place);
-    let mut table = paper::read(table, place, parts)?;
-    table.keep(&filter).map_err(|(key, problem)| {
-        let node = head.at(&["paper", "where", &key]);
-        Diagnostic::new(problem).at_some(node.map(|node| node.place), "this filter leaves nothing")
-    })?;
-    if !rows.iter().any(|row| table.row_for(&row.settings).is_some()) {
-        let known: Vec<String> = table.rows.iter().map(paper::PaperRow::title).collect();
-        return Err(Diagnostic::new("the published table has no row of this experiment")
-            .at_some(place, "expected a table about the same settings")
-            .note(format!("its rows: {}", known.join("; "))));
-    }
-    Ok(table)
 }

@@ -7,10 +7,11 @@ use serde::de::value::MapAccessDeserializer;
 use serde::{Deserialize, Deserializer};
 
 /// The keys of an experiment file that are not configuration.
-pub(crate) const HEAD_KEYS: [&str; 7] =
-    ["title", "question", "extends", "paper", "scales", "axis", "seeds"];
+pub(crate) const HEAD_KEYS: [&str; 8] =
+    ["title", "question", "alias", "extends", "paper", "scales", "axis", "seeds"];
 /// The keys of a scale that are not configuration.
-pub(crate) const SCALE_KEYS: [&str; 4] = ["extends", "paper", "axis", "seeds"];
+pub(crate) const SCALE_KEYS: [&str; 6] =
+    ["extends", "paper", "axis", "seeds", "expects", "caveats"];
 
 /// An experiment: a question, and the cells whose results answer it.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -20,6 +21,9 @@ pub(crate) struct Head {
     pub title: String,
     /// What the experiment is to find out.
     pub question: String,
+    /// Other names of the experiment, for example the number of the paper's table: `T4`.
+    #[serde(default)]
+    pub alias: Vec<String>,
     /// Parts to build on, as paths relative to the experiments directory; later ones win.
     #[serde(default)]
     pub extends: Vec<String>,
@@ -46,6 +50,45 @@ pub(crate) struct ScaleHead {
     pub axis: Option<Vec<Axis>>,
     /// Seeds of this scale, in place of the experiment's own.
     pub seeds: Option<Seeds>,
+    /// The data set of files that the published numbers were measured on; `--data` says where it lies.
+    pub expects: Option<Expected>,
+    /// What of this scale is not as it was published, said in plans and under tables.
+    pub caveats: Vec<String>,
+}
+
+/// A data set of files by its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Expected {
+    /// COCO 2017: train2017 and val2017.
+    Coco,
+    /// CrowdHuman.
+    Crowdhuman,
+}
+
+impl Expected {
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Coco => "COCO 2017",
+            Self::Crowdhuman => "CrowdHuman",
+        }
+    }
+
+    /// Classes of its objects, where every reader counts them alike.
+    pub fn classes(self) -> Option<usize> {
+        match self {
+            Self::Coco => Some(80),
+            Self::Crowdhuman => None,
+        }
+    }
+
+    /// Images to train on, where their number is known without the data (deim-facts section 2).
+    pub fn train_images(self) -> Option<usize> {
+        match self {
+            Self::Coco => Some(118_287),
+            Self::Crowdhuman => None,
+        }
+    }
 }
 
 /// Either `key` and `values`, or `name` and `case`.
@@ -76,6 +119,10 @@ pub(crate) struct Axis {
 pub(crate) struct Case {
     /// What the case is called in tables and figures.
     pub label: String,
+    /// Label of the case of this axis that it is compared with. Where any case has one, a case
+    /// without is compared with nothing.
+    #[serde(default)]
+    pub against: Option<String>,
     /// Parts of this case, as paths relative to the experiments directory.
     #[serde(default)]
     pub extends: Vec<String>,

@@ -77,7 +77,7 @@ pub(crate) fn lookup<'a>(config: &'a Value, path: &str) -> Option<&'a Value> {
 }
 
 /// A value as it is printed in tables: the same however the spec spelled it.
-pub(crate) fn label(value: &Value) -> String {
+pub fn label(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
         other => other.to_string(),

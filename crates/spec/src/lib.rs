@@ -12,6 +12,7 @@ pub mod schema;
 pub mod show;
 pub mod survey;
 
+mod alias;
 mod axes;
 mod checks;
 mod embedded;
@@ -24,9 +25,11 @@ mod parts;
 mod source;
 mod typed;
 
+pub use alias::name as experiment_name;
 pub use config::Config;
 pub use error::SpecError;
 pub use experiment::{Axis, Experiment, Options, Row, load, names};
+pub use file::Expected;
 pub use id::{Recorded, cell_id};
-pub use paper::{PaperRow, PaperTable};
+pub use paper::{Doubt, Doubts, PaperRow, PaperTable};
 pub use provenance::{Origin, Provenance};

@@ -124,7 +124,7 @@ impl<'a> Parts<'a> {
             let place = own.get(*name).map_or(place, |entry| entry.key);
             return Err(Diagnostic::new(format!("`{name}` in a part"))
                 .at(place, "expected a configuration key")
-                .help("only an experiment, which no other file extends, has a title, a question, `paper`, `scales`, `axis` and `seeds`"));
+                .help("only an experiment, which no other file extends, has a title, a question, `alias`, `paper`, `scales`, `axis` and `seeds`"));
         }
         typed::config(&own)?;
         let mut merged = self.extends(&paths, extends.as_ref().map(|entry| &entry.node))?;

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::alias;
 use crate::error::{Diagnostic, SpecError};
 use crate::experiment::{Options, load, names};
 use crate::paper;
@@ -48,6 +49,8 @@ fn below(experiments_dir: &Path, name_or_path: &str) -> Option<PathBuf> {
 
 fn check_experiment(experiments_dir: &Path, name: &str) -> Result<Holds, SpecError> {
     let first = load(experiments_dir, name, &Options::default())?;
+    alias::check(experiments_dir, &first.name, &first.aliases)
+        .map_err(|error| SpecError::new(vec![error], Default::default()))?;
     let mut found = Vec::new();
     let scales = if first.scales.is_empty() { vec![first.scale] } else { first.scales };
     for scale in scales {

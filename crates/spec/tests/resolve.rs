@@ -216,7 +216,7 @@ fn published_rows_are_found_by_their_settings() {
     let paper = experiment.paper.expect("has a published table");
     assert_eq!(paper.row_for(&experiment.rows[0].settings), None);
     let row = paper.row_for(&experiment.rows[1].settings).expect("gamma 2");
-    assert_eq!((row.ap, row.suspicious.as_deref()), (Some(52.0), Some("copied")));
+    assert_eq!((row.ap, row.suspicious.of("ap").next()), (Some(52.0), Some("copied")));
 }
 
 #[test]

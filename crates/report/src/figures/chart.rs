@@ -4,7 +4,7 @@ use plotters::coord::types::RangedCoordf64;
 use plotters::prelude::*;
 
 use crate::axis::Axis;
-use crate::canvas::{BLACK, GREY, Ink, LINE, PALE, Sheet, UNIT, line, text, text_width, units};
+use crate::canvas::{BLACK, Ink, LINE, PALE, Sheet, UNIT, line, text, text_width, units};
 use crate::error::Error;
 use crate::figures::look::Look;
 use crate::panel::dashes;
@@ -124,12 +124,6 @@ impl<'a, 'b> Chart<'a, 'b> {
     /// Room that [`Chart::names`] needs right of the frame.
     pub fn room_for<'n>(names: impl Iterator<Item = &'n str>) -> f64 {
         26.0 + names.map(|name| text_width(name, Ink::small())).fold(0.0, f64::max)
-    }
-
-    /// A remark in the middle of an empty frame.
-    pub fn remark(&self, words: &str) -> Result<(), Error> {
-        let y = (self.frame.top + self.frame.bottom) / 2.0;
-        text(self.root, words, self.frame.middle(), y, Ink::small().color(GREY).centred())
     }
 }
 
