@@ -7,7 +7,7 @@
 use plotters::prelude::*;
 
 use crate::axis::Axis;
-use crate::canvas::{Ink, LINE, PAGE, SHADE, Sheet, sheet, text, text_width, units, wrap};
+use crate::canvas::{GREY, Ink, LINE, PAGE, SHADE, Sheet, sheet, text, text_width, units, wrap};
 use crate::error::Error;
 use crate::figures::page::{MARGIN, Words, measured_on};
 use crate::panel::{AXIS, Panel, ROW};
@@ -16,6 +16,8 @@ use crate::study::{Against, Study};
 /// Space around and between the parts, in CSS pixels.
 const PADDING: f64 = 4.0;
 const GAP: f64 = 18.0;
+/// From one line to the next within a row.
+const TIGHT: f64 = 12.0;
 const PAPER: f64 = 112.0;
 
 const HEAD: Ink = Ink::small().bold();
@@ -71,7 +73,7 @@ impl Layout {
         if has_paper {
             right -= PAPER + GAP;
         }
-        let words: Vec<String> = study.rows.iter().map(|row| row.against.word()).collect();
+        let words: Vec<String> = (0..study.rows.len()).flat_map(|at| verdict(study, at)).collect();
         let words = widest(&mut words.iter().map(String::as_str), HEAD);
         let verdict = [right - words.max(text_width("verdict", HEAD)), right];
         // Seeds and intervals need a little more room than the differences.
@@ -130,9 +132,26 @@ fn labels(root: &Sheet<'_>, study: &Study, layout: &Layout) -> Result<(), Error>
             text(root, label, *x, y, Ink::small())?;
         }
         let ink = if row.against.is_decided() { HEAD } else { Ink::small() };
-        text(root, &row.against.word(), layout.verdict[0], y, ink)?;
+        let lines = verdict(study, at);
+        let first = y - (lines.len() - 1) as f64 * TIGHT / 2.0;
+        for (line, words) in lines.iter().enumerate() {
+            let ink = if line == 0 { ink } else { Ink::small().color(GREY) };
+            text(root, words, layout.verdict[0], first + line as f64 * TIGHT, ink)?;
+        }
     }
     Ok(())
+}
+
+/// The verdict on a row and, where rows differ in it, what the row is compared with.
+fn verdict(study: &Study, at: usize) -> Vec<String> {
+    let against = &study.rows[at].against;
+    let of = match against {
+        Against::Compared(_) if !study.has_one_reference() => {
+            Some(format!("to {}", study.reference_of(at)))
+        }
+        _ => None,
+    };
+    std::iter::once(against.word()).chain(of).collect()
 }
 
 fn percent(value: f64) -> f64 {
@@ -205,14 +224,48 @@ fn caption(study: &Study) -> String {
         true => "bars: 95 % intervals; ",
         false => "",
     };
+    let reference = match study.has_one_reference() {
+        true => format!("the reference is {}", study.reference_label()),
+        false => "each row has the reference that stands under its verdict".to_owned(),
+    };
     let mut caption = format!(
-        "Large dots: means over {}; {bars}small dots: seeds. Differences are paired by seed; the reference is {}. {}",
+        "Large dots: means over {}; {bars}small dots: seeds. Differences are paired by seed; {reference}. {}",
         study.seed_counts(),
-        study.reference_label(),
         measured_on(study)
     );
     if let Some(paper) = &study.paper {
         caption.push_str(&format!(" Hollow, from the paper: {paper}."));
     }
     caption
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gather::{gather, seeds};
+    use crate::samples;
+
+    fn study() -> Study {
+        let experiment = samples::experiment();
+        let ledger = samples::ledger(&experiment);
+        let cells = samples::cells(&experiment, &seeds(&experiment, &ledger), "cpu");
+        gather(&experiment, &cells, &ledger).unwrap()
+    }
+
+    #[test]
+    fn one_reference_is_named_once_in_the_caption() {
+        let svg = figure(&study()).unwrap();
+        assert!(svg.contains("the reference is"), "{svg}");
+        assert!(!svg.contains("\nto gamma 1.5\n"));
+    }
+
+    #[test]
+    fn rows_with_references_of_their_own_say_which() {
+        let mut study = study();
+        study.references = vec![1, 1, 0];
+        let svg = figure(&study).unwrap();
+        for words in ["\nto gamma 1.5\n", "\nto gamma 1.3\n", "each row has"] {
+            assert!(svg.contains(words), "{words}: {svg}");
+        }
+    }
 }

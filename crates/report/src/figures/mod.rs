@@ -6,6 +6,7 @@ use crate::{curve, figure};
 
 pub mod areas;
 pub mod chart;
+pub mod cost;
 pub mod detections;
 pub mod labels;
 pub mod look;
@@ -61,7 +62,7 @@ pub const FIGURES: [Figure; 7] = [
         svg: "cost.svg",
         png: None,
         about: "AP against the cost of training",
-        draw: progress::cost,
+        draw: cost::cost,
     },
     Figure {
         name: "areas",

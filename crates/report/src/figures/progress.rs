@@ -1,4 +1,4 @@
-//! What happens over the epochs of an experiment: positives, terms of the loss, AP over the hours.
+//! What happens over the epochs of an experiment: positives and the terms of the loss.
 
 use crate::axis::Axis;
 use crate::canvas::{Ink, LINE, PAGE, Sheet, sheet, text};
@@ -9,15 +9,15 @@ use crate::figures::page::{MARGIN, Words, measured_on};
 use crate::study::{Row, Study};
 
 /// A line of a figure: the rows that it stands for and its points.
-struct Line {
+pub(super) struct Line {
     look: Look,
     index: usize,
-    name: String,
-    points: Vec<(f64, f64)>,
+    pub name: String,
+    pub points: Vec<(f64, f64)>,
 }
 
 /// A line a row; rows whose lines are the same share one.
-fn lines(study: &Study, points: impl Fn(&Row) -> Vec<(f64, f64)>) -> Vec<Line> {
+pub(super) fn lines(study: &Study, points: impl Fn(&Row) -> Vec<(f64, f64)>) -> Vec<Line> {
     let mut lines: Vec<Line> = Vec::new();
     let rows = study.rows.iter().enumerate().map(|(index, row)| (index, row, points(row)));
     for (index, row, points) in rows.filter(|(.., points)| !points.is_empty()) {
@@ -88,7 +88,7 @@ fn share(part: f64, whole: f64) -> String {
     if percent < 0.01 { "less than 0.01 %".to_owned() } else { format!("{percent:.2} %") }
 }
 
-fn draw(chart: &Chart<'_, '_>, lines: &[Line], named: bool) -> Result<(), Error> {
+pub(super) fn draw(chart: &Chart<'_, '_>, lines: &[Line], named: bool) -> Result<(), Error> {
     let mut ends = Vec::new();
     for line in lines {
         chart.marked(&line.points, line.look, line.index)?;
@@ -171,63 +171,6 @@ fn term(
     draw(&chart, &lines, false)
 }
 
-/// The paper's Fig. 1 for what was measured: AP over the time that training took; none when no epoch
-/// was evaluated.
-pub fn cost(study: &Study) -> Result<Option<String>, Error> {
-    const TITLE: &str = "AP against the cost of training";
-    let own = |row: &Row| -> Vec<(f64, f64)> {
-        let mut seconds = 0.0;
-        let mut points = Vec::new();
-        for point in &row.epochs {
-            seconds += point.values.get("train").copied().unwrap_or_default();
-            if let Some(ap) = point.values.get("ap") {
-                points.push((seconds, ap * 100.0));
-            }
-        }
-        points
-    };
-    let mut lines = lines(study, own);
-    let longest = lines.iter().flat_map(|line| &line.points).map(|(x, _)| *x).fold(0.0, f64::max);
-    if longest <= 0.0 {
-        return Ok(None);
-    }
-    let (unit, name) = unit_of(longest);
-    for (x, _) in lines.iter_mut().flat_map(|line| &mut line.points) {
-        *x /= unit;
-    }
-    let caption = format!(
-        "Marks: AP of the averaged weights over the time trained so far, evaluation not counted, means over {}. On {}; cells \
-         that ran beside others were slower. {}",
-        study.seed_counts(),
-        crate::number::list(&study.devices),
-        measured_on(study)
-    );
-    let words = Words::new(PAGE, TITLE, &caption);
-    let top = words.top() + ABOVE;
-    let bottom = top + 190.0f64.max(lines.len() as f64 * LINE);
-    let svg = sheet(PAGE, words.height(bottom + BELOW), |root| {
-        words.draw(root, bottom + BELOW)?;
-        let room = Chart::room_for(lines.iter().map(|line| line.name.as_str()));
-        let frame = Frame { left: MARGIN + 32.0, right: PAGE - MARGIN - room, top, bottom };
-        let values = || lines.iter().flat_map(|line| &line.points).map(|(_, value)| *value);
-        let up = Axis::between(0.0, values().fold(1.0, f64::max) * 1.08, 5);
-        let across = Axis::between(0.0, longest / unit, 6);
-        let chart =
-            Chart::new(root, frame, [&across, &up], [&format!("{name} of training"), "AP (%)"])?;
-        draw(&chart, &lines, true)
-    })?;
-    Ok(Some(svg))
-}
-
-/// Seconds in the unit that suits a time, and its name.
-fn unit_of(seconds: f64) -> (f64, &'static str) {
-    match seconds {
-        _ if seconds > 3.0 * 3600.0 => (3600.0, "hours"),
-        _ if seconds > 180.0 => (60.0, "minutes"),
-        _ => (1.0, "seconds"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -280,14 +223,5 @@ mod tests {
         }
         assert_eq!(terms(&study).unwrap(), None);
         assert_eq!(positives(&study).unwrap(), None);
-        assert_eq!(cost(&study).unwrap(), None);
-    }
-
-    #[test]
-    fn the_time_has_a_unit_that_fits_it() {
-        assert_eq!(unit_of(90.0).1, "seconds");
-        assert_eq!(unit_of(1200.0).1, "minutes");
-        assert_eq!(unit_of(40_000.0).1, "hours");
-        assert!(cost(&study()).unwrap().unwrap().contains("seconds of training"));
     }
 }
