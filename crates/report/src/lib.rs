@@ -31,7 +31,7 @@ mod terminal;
 pub use error::Error;
 pub use figures::raster::write_figure;
 pub use figures::theme::Theme;
-use figures::{FIGURES, raster};
+use figures::{FIGURES, Figure, raster};
 pub use files::{Difference, Document, check, write, write_atomically as write_file};
 pub use frame::Cell;
 pub use gather::{gather, seeds};
@@ -56,13 +56,17 @@ pub const FILES: [&str; 12] = [
 
 /// The files of a report, in the order in which a reader opens them.
 pub fn render(study: &Study) -> Result<Vec<Document>, Error> {
+    let mut figures = Vec::new();
+    for figure in &FIGURES {
+        figures.extend(figure.draw(study)?.map(|svg| (figure, svg)));
+    }
+    let drawn: Vec<&Figure> = figures.iter().map(|(figure, _)| *figure).collect();
     let mut documents = vec![
-        Document { name: "table.md", content: markdown::page(study).into_bytes() },
+        Document { name: "table.md", content: markdown::page(study, &drawn).into_bytes() },
         Document { name: "table.csv", content: csv::table(study).into_bytes() },
         Document { name: "table.tex", content: latex::page(study).into_bytes() },
     ];
-    for figure in &FIGURES {
-        let Some(svg) = figure.draw(study)? else { continue };
+    for (figure, svg) in figures {
         if let Some(name) = figure.png {
             documents.push(Document { name, content: raster::png(&svg)? });
         }

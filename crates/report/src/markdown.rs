@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use crate::facts::distinct;
+use crate::figures::Figure;
 use crate::number::{
     billions, exact, interval_percent, list, millions, minutes, percent, percent_or_dash, short,
     signed_percent, time,
@@ -11,7 +12,9 @@ use crate::printed::{Printed, PrintedCell, letter};
 use crate::study::{Against, Row, RowCost, Study, detectable};
 
 /// The whole page: the question, the answer, the table, and everything the numbers depend on.
-pub fn page(study: &Study) -> String {
+///
+/// The two figures that a reader wants first are in it; the others among `drawn` are linked.
+pub fn page(study: &Study, drawn: &[&Figure]) -> String {
     let mut page = String::new();
     // Writing to a String cannot fail.
     let _ = writeln!(page, "# {}\n\n{}\n\n**{}**\n", study.title, study.question, study.verdict());
@@ -19,6 +22,12 @@ pub fn page(study: &Study) -> String {
     let _ = writeln!(page, "\n![Every row's AP, difference and verdict](figure.svg)\n");
     if study.has_curves() {
         let _ = writeln!(page, "![AP over epochs](curve.svg)\n");
+    }
+    let others = drawn.iter().filter(|figure| figure.png.is_none());
+    let others: Vec<String> =
+        others.map(|figure| format!("[{}]({})", figure.about, figure.svg)).collect();
+    if !others.is_empty() {
+        let _ = writeln!(page, "More figures: {}.\n", others.join(", "));
     }
     for warning in warnings(study) {
         let _ = writeln!(page, "- **{warning}**");
