@@ -292,3 +292,24 @@ fn weights_of_a_run_are_an_official_state_dict_that_another_run_can_start_from()
         assert_ne!(with(&copy), cell);
     }
 }
+
+#[test]
+fn fine_tuning_on_other_classes_leaves_the_class_heads_and_lists_them() {
+    let lab = Lab::new();
+    let data = lab.path().join("data");
+    coco(&data);
+    run(&lab, &["--set", FOLDER, "--data", "data"]);
+    let file = lab.path().join("runs").join(id(&lab, &data)).join("weights.safetensors");
+    // From two classes to the eight of the synthetic scenes.
+    let set = "pretrained.part=\"detector\"";
+    run(&lab, &["--set", set, "--pretrained", file.to_str().unwrap()]);
+    let cell = plan(&lab, &setting(&lab, None, &[file]), &[set]).cells[0].id.clone();
+    let fitted = finished(&lab, &cell).provenance.unwrap().pretrained.unwrap();
+    assert!(fitted.loaded > 50, "{fitted:?}");
+    // The encoder's head, two decoder layers' heads and the table of noised classes.
+    assert_eq!(fitted.unfit.len(), 2 + 2 * 2 + 1, "{fitted:?}");
+    let head = &fitted.unfit["decoder.enc_score_head.weight"];
+    assert_eq!(head, "[8, 16] in the model, [2, 16] in the file");
+    let told = lab.deim(&["why", &cell]);
+    assert!(told.out.contains("7 not taken or not there"), "{told}");
+}

@@ -88,3 +88,96 @@ pub fn images(batch: &Batch, device: &Device) -> Tensor<4> {
     let shape = [batch.targets.len(), 3, batch.size, batch.size];
     Tensor::from_data(TensorData::new(batch.images.clone(), shape), device)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use deim_data::{Sample, Truth, TruthObject};
+    use deim_spec::Config;
+
+    use super::*;
+
+    /// One image with a cat, a crowd of dogs and a dog that is smaller than its annotated area.
+    struct Pets {
+        classes: Vec<String>,
+        crowd: bool,
+    }
+
+    impl Dataset for Pets {
+        fn len(&self) -> usize {
+            1
+        }
+        fn sample(&self, index: usize) -> Result<Arc<Sample>, DataError> {
+            Err(DataError::Index { index, len: 0 })
+        }
+        fn truth(&self, _: usize) -> Result<Truth, DataError> {
+            let object = |bbox, class, area, crowd| TruthObject { bbox, class, area, crowd };
+            Ok(Truth {
+                image_id: 42,
+                size: [200, 200],
+                objects: vec![
+                    object([0.0, 0.0, 20.0, 20.0], 0, 400.0, false),
+                    object([50.0, 0.0, 20.0, 20.0], 1, 10_000.0, false),
+                    object([100.0, 100.0, 80.0, 80.0], 1, 6400.0, self.crowd),
+                ],
+            })
+        }
+        fn classes(&self) -> &[String] {
+            &self.classes
+        }
+        fn category_ids(&self) -> &[i64] {
+            &[7, 90]
+        }
+        fn manifest(&self) -> &str {
+            ""
+        }
+    }
+
+    fn metrics(crowd: bool, found: &[(usize, [f64; 4], f64)]) -> Metrics {
+        let pets = Arc::new(Pets { classes: vec!["cat".into(), "dog".into()], crowd });
+        let loader = EvalLoader::new(pets.clone(), &Config::default(), 0).unwrap();
+        let evaluator = Evaluator::new(&*pets, loader, 300).unwrap();
+        let detections: Vec<Detection> = found
+            .iter()
+            .map(|&(class, bbox, score)| Detection {
+                image_id: 42,
+                category_id: evaluator.category_ids[class],
+                bbox,
+                score,
+            })
+            .collect();
+        deim_eval::evaluate(&evaluator.truth, &detections).unwrap().metrics
+    }
+
+    const CAT: (usize, [f64; 4], f64) = (0, [0.0, 0.0, 20.0, 20.0], 0.5);
+    const DOG: (usize, [f64; 4], f64) = (1, [50.0, 0.0, 20.0, 20.0], 0.5);
+    const IN_THE_CROWD: (usize, [f64; 4], f64) = (1, [110.0, 110.0, 20.0, 20.0], 0.9);
+
+    /// pycocotools' own 1 is a few roundings below it.
+    fn is_one(ap: Option<f64>) -> bool {
+        ap.is_some_and(|ap| (ap - 1.0).abs() < 1e-12)
+    }
+
+    #[test]
+    fn classes_are_the_categories_of_the_data_set() {
+        assert!(is_one(metrics(true, &[CAT, DOG]).ap));
+        let swapped = [(1, CAT.1, CAT.2), (0, DOG.1, DOG.2)];
+        assert_eq!(metrics(true, &swapped).ap, Some(0.0));
+    }
+
+    #[test]
+    fn a_crowd_absorbs_detections_and_is_not_asked_for() {
+        assert!(is_one(metrics(true, &[CAT, DOG, IN_THE_CROWD]).ap));
+        // An object in its place is missed, and the detection in it is wrong.
+        assert!(metrics(false, &[CAT, DOG, IN_THE_CROWD]).ap < Some(0.8));
+    }
+
+    #[test]
+    fn sizes_go_by_the_annotated_area() {
+        let measured = metrics(true, &[CAT]);
+        // The dog of 20 x 20 pixels is annotated as large.
+        assert!(is_one(measured.ap_small));
+        assert_eq!(measured.ap_large, Some(0.0));
+    }
+}

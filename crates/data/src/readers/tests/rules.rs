@@ -95,10 +95,16 @@ fn damage_that_training_lives_with_is_noted_once_an_image() {
     bytes.splice(end..end, [0xff, 0xc9, 0, 2]);
     write(folder.path(), "images/a.jpg", bytes);
     index.images[0].path = Some(folder.path().join("images/a.jpg"));
-    let dataset = RealDataset::open(index).unwrap();
+    let dataset = RealDataset::open(index.clone()).unwrap();
     assert_eq!(dataset.notes().get("damaged_image"), None);
     let _ = (dataset.sample(0).unwrap(), dataset.sample(0).unwrap());
     assert_eq!(dataset.notes().get("damaged_image"), Some(&1));
+    // A process that goes on with the run has not seen the image, and notes it all the same.
+    let later = RealDataset::open(index).unwrap();
+    later.remember(&dataset.seen());
+    assert_eq!(later.notes(), dataset.notes());
+    let _ = later.sample(0).unwrap();
+    assert_eq!(later.notes(), dataset.notes());
 }
 
 #[test]
