@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use deim_lab::execute::{Crew, Notice};
 use deim_lab::protocol::End;
 use deim_lab::{Cell, Plan, State};
+pub use deim_report::data::count;
 use deim_train::events::Event;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
@@ -301,16 +302,6 @@ pub fn duration(seconds: f64) -> String {
 /// A metric in percent, `-` where there is none.
 pub fn percent(value: Option<f64>) -> String {
     value.map_or_else(|| "-".to_owned(), |value| format!("{:.1}", value * 100.0))
-}
-
-/// `1 cell`, `2 cells`.
-pub fn count(number: usize, what: &str) -> String {
-    let plural = match number {
-        1 => "",
-        _ if what.ends_with('s') => "es",
-        _ => "s",
-    };
-    format!("{number} {what}{plural}")
 }
 
 #[cfg(test)]

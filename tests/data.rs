@@ -72,6 +72,109 @@ fn json_has_what_the_table_has() {
     );
 }
 
+#[test]
+fn what_check_reports_stats_counts_and_preview_refuses() {
+    for (name, write) in [
+        ("coco", hostile::coco as fn(&Path)),
+        ("voc", hostile::voc),
+        ("yolo", hostile::yolo),
+        ("crowdhuman", hostile::crowdhuman),
+    ] {
+        let folder = TempDir::new().unwrap();
+        write(&folder.path().join("hostile"));
+        let (code, out, err) = data(folder.path(), &["stats", "hostile", "--out", "figure.png"]);
+        assert_eq!((code, err.as_str()), (Some(0), ""), "{name}");
+        assert!(out.contains("boxes to train on") && !out.contains('\u{1b}'), "{name}: {out}");
+        assert!(folder.path().join("figure.png").is_file(), "{name}");
+        let (code, out, err) = data(folder.path(), &["preview", "hostile", "--out", "grid.png"]);
+        assert_eq!((code, out.as_str()), (Some(2), ""), "{name}");
+        assert!(err.contains("`deim data check` lists everything"), "{name}: {err}");
+        assert!(!err.contains('\u{1b}') && !folder.path().join("grid.png").exists(), "{name}");
+    }
+}
+
+#[test]
+fn images_that_fail_only_when_they_are_decoded_are_named_by_stats_and_preview() {
+    let folder = TempDir::new().unwrap();
+    good(&folder.path().join("good"));
+    let path = folder.path().join("good/train2017/train2017-1.jpg");
+    let bytes = fs::read(&path).unwrap();
+    fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
+    let (code, _, err) = data(folder.path(), &["stats", "good", "--deep"]);
+    assert_eq!((code, err.as_str()), (Some(0), ""), "a hash needs no picture");
+    let (code, _, err) = data(folder.path(), &["preview", "good", "--out", "grid.png"]);
+    assert!(code == Some(2) && err.contains("train2017-1.jpg: the file is cut short"), "{err}");
+    // The other image is still to be had.
+    let one = ["preview", "good", "--transform", "none", "--count", "1", "--out", "grid.png"];
+    assert_eq!(data(folder.path(), &one).0, Some(0));
+}
+
+#[test]
+fn a_preview_is_a_page_of_what_was_asked_for() {
+    let folder = TempDir::new().unwrap();
+    good(&folder.path().join("good"));
+    let preview = |more: &[&str]| {
+        let args = [&["preview", "--out", "grid.png"], more].concat();
+        let (code, out, err) = data(folder.path(), &args);
+        let page = image::open(folder.path().join("grid.png")).map(|page| page.into_rgb8());
+        let _ = fs::remove_file(folder.path().join("grid.png"));
+        (code, out, err, page.ok())
+    };
+    let (code, out, err, page) = preview(&["good", "--transform", "none"]);
+    assert_eq!((code, err.as_str()), (Some(0), ""));
+    assert_eq!(
+        out,
+        "No transform: good, train2017: 2 images with 3 boxes, none dropped. grid.png\n"
+    );
+    // Two pictures in a row, 300 dots an inch on 178 mm.
+    let page = page.unwrap();
+    assert_eq!(page.width(), 2100);
+    assert!(page.height() < 1500, "{}", page.height());
+    let again = preview(&["good", "--transform", "none"]).3.unwrap();
+    assert_eq!(page, again, "the same request gives other pixels");
+    let val = preview(&["good", "--transform", "none", "--split", "val"]);
+    assert!(val.1.contains("good, val2017: 1 image with 3 boxes"), "{}", val.1);
+    let flipped = preview(&["good", "--transform", "flip"]).3.unwrap();
+    assert_ne!(page, flipped);
+
+    let experiments = concat!(env!("CARGO_MANIFEST_DIR"), "/experiments");
+    let scenes = |more: &[&str]| {
+        let gamma = ["--experiment", "gamma", "--experiments", experiments, "--count", "4"];
+        preview(&[&gamma, more].concat())
+    };
+    let (code, out, err, page) = scenes(&["--transform", "batch", "--first", "3"]);
+    assert_eq!((code, err.as_str()), (Some(0), ""));
+    assert!(out.starts_with("Step 3 of epoch 1 of 24, seed 0: synthetic scenes, train, recipe of"));
+    assert_ne!(page, scenes(&["--transform", "batch", "--first", "3", "--seed", "1"]).3);
+    for transform in deim_data::preview::Transform::ALL {
+        assert_eq!(scenes(&["--transform", transform.name()]).0, Some(0), "{transform}");
+    }
+}
+
+#[test]
+fn a_preview_that_cannot_be_is_refused_in_words() {
+    let folder = TempDir::new().unwrap();
+    good(&folder.path().join("good"));
+    for (args, expected) in [
+        (&["--out", "grid.gif"][..], "--out grid.gif: expected a name in .png"),
+        (&["--transform", "mosiac", "--out", "a.png"], "found `mosiac`"),
+        (&["good", "--split", "nope", "--out", "a.png"], "expected one of train2017, val2017"),
+        (&["good", "--first", "7", "--out", "a.png"], "sample 7 was asked of a split of 2 images"),
+        (&["--epoch", "60", "--out", "a.png"], "expected 0 to 59"),
+        (&["--split", "test", "--out", "a.png"], "expected one of train, val"),
+        (&["good", "--transform", "batch", "--out", "a.png"], "has 2 images, fewer than one batch"),
+        (&["--count", "0", "--out", "a.png"], "1..=144"),
+        (&["--row", "2", "--out", "a.png"], "--experiment"),
+        (&["nowhere", "--out", "a.png"], "nowhere: no such folder"),
+        (&["good", "--out", "no/such/folder/a.png"], "no/such/folder"),
+    ] {
+        let (code, out, err) = data(folder.path(), &[&["preview"], args].concat());
+        assert_eq!((code, out.as_str()), (Some(2), ""), "{args:?}");
+        assert!(err.contains(expected), "{args:?}: {err}");
+        assert!(!folder.path().join("a.png").exists(), "{args:?}");
+    }
+}
+
 /// A data set with nothing wrong: three images and two classes.
 fn good(root: &Path) {
     for (split, count) in [("train2017", 2_u8), ("val2017", 1)] {

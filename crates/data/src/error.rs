@@ -19,6 +19,8 @@ pub enum DataError {
     FewerThanABatch { images: usize, batch_size: usize },
     #[error("sample {index} was asked of a split of {len} images")]
     Index { index: usize, len: usize },
+    #[error("step {step} was asked of an epoch of {steps} steps")]
+    Step { step: u64, steps: u64 },
     /// A synthetic scene could not hold the objects it must.
     #[error(
         "{split} scene {index}: only {placed} objects fit into {size} x {size} pixels, \

@@ -119,7 +119,7 @@ impl EvalLoader {
 }
 
 /// Stacks square samples of one size.
-fn collate(
+pub(crate) fn collate(
     samples: impl ExactSizeIterator<Item = Result<Sample, DataError>>,
     with_targets: bool,
 ) -> Result<Batch, DataError> {

@@ -93,7 +93,8 @@ impl BarPanel {
     fn room(&self, width: f64) -> [f64; 2] {
         let size = |text: &str| text_width(text, Ink::small());
         let labels = self.rows.iter().map(|row| size(&shorten(&row.label, width * LABELS)));
-        let counts = self.rows.iter().flat_map(|row| &row.counts).map(|count| size(&grouped(*count)));
+        let counts =
+            self.rows.iter().flat_map(|row| &row.counts).map(|count| size(&grouped(*count)));
         [labels.fold(0.0, f64::max), counts.fold(0.0, f64::max)]
     }
 

@@ -10,6 +10,7 @@ mod bars;
 mod canvas;
 mod csv;
 mod curve;
+pub mod data;
 mod error;
 mod facts;
 mod figure;

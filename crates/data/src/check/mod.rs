@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 pub use ahead::map_in_order;
-pub use stats::{AREAS, Stats, Summary};
+pub use stats::{AREAS, ClassStats, Stats, Summary};
 
 use crate::decode::{self, FileType, PictureError};
 use crate::readers::{Findings, Index, IndexImage, Kind, Level, paths};
