@@ -23,7 +23,7 @@ fn config() -> Config {
 
 /// A data set whose scenes are all in memory, as after the first epoch.
 fn drawn(config: &Config) -> Arc<dyn Dataset> {
-    let set = open(&config.data).expect("the configuration is valid").train;
+    let set = open(&config.data, None).expect("the configuration is valid").train;
     for index in 0..set.len() {
         set.sample(index).expect("every scene can be drawn");
     }
