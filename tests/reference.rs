@@ -195,6 +195,10 @@ fn one_changed_value_fails_its_case() {
         ("schedule/ema_decay", "updates", 3, 1.0),
         ("schedule/ema_steps", "model.3.0.weight", 5, 0.1),
         ("coco_eval/edge_crowd", "recall", 0, 0.01),
+        ("transforms/annotation_conversion", "boxes", 3, 0.5),
+        ("transforms/resize_shapes", "output_wh_320", 4, 1.0),
+        ("transforms/sanitize", "boxes", 1, -10.5),
+        ("transforms/scale_lists", "base640_repeat3", 5, 32.0),
         ("model_eval/n", "pred_logits", 1234, 1e-3),
         ("model_eval/n", "probe.encoder.1.samples", 5, 0.1),
         ("model_eval/n", "enc_topk_indices", 7, 1.0),
@@ -261,6 +265,10 @@ fn every_array_of_a_case_is_used() {
         ("schedule/small_r50_500_images", &[]),
         ("schedule/ema_decay", &[]),
         ("coco_eval/edge_crowd", &[]),
+        ("transforms/annotation_conversion", &[]),
+        ("transforms/resize_shapes", &[]),
+        ("transforms/sanitize", &[]),
+        ("transforms/scale_lists", &[]),
     ] {
         for tensor in Copy::of(case).arrays() {
             let copy = Copy::of(case);
@@ -277,6 +285,20 @@ fn another_course_of_aps_fails_the_stages() {
     let copy = Copy::of("schedule/stage_a");
     copy.replace("case.toml", "0.29", "0.325");
     copy.assert_fails();
+}
+
+#[test]
+fn another_operation_in_an_epoch_fails_the_schedule() {
+    for (from, to) in [
+        ("\"from_epoch\": 4", "\"from_epoch\": 3"),
+        ("\"RandomZoomOut\"", "\"Mosaic\""),
+        ("\"mixup_possible\": true", "\"mixup_possible\": false"),
+        ("\"multi_scale\": false", "\"multi_scale\": true"),
+    ] {
+        let copy = Copy::of("schedule/deim_r50");
+        copy.replace("phases.json", from, to);
+        copy.assert_fails();
+    }
 }
 
 #[test]

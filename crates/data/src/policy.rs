@@ -32,6 +32,17 @@ pub struct Policy {
     cache: Arc<MosaicCache>,
 }
 
+/// What may happen to the images of an epoch; the flip always may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stage {
+    /// An image becomes a mosaic, and then is neither zoomed out nor cropped.
+    pub mosaic: bool,
+    /// Photometric distortion, zoom-out, crop.
+    pub strong: bool,
+    pub mixup: bool,
+    pub multi_scale: bool,
+}
+
 impl Policy {
     /// The policy of a configuration, or what in it no image can follow.
     pub fn new(config: &Config, seed: u64) -> Result<Self, DataError> {
@@ -71,14 +82,17 @@ impl Policy {
         Ok(Self { augment, phases: config.phases(), input_size, scales, seed, cache })
     }
 
-    /// Whether mosaic and mixup may happen.
-    fn dense(&self, epoch: u32) -> bool {
-        (self.phases.augment_start..self.phases.flat).contains(&epoch)
-    }
-
-    /// Whether photometric distortion, zoom-out and IoU crop may happen.
-    fn strong(&self, epoch: u32) -> bool {
-        (self.phases.augment_start..self.phases.augment_end).contains(&epoch)
+    /// What may happen to the images of an epoch.
+    pub fn stage(&self, epoch: u32) -> Stage {
+        let Phases { augment_start, flat, augment_end, stop, .. } = self.phases;
+        let dense = (augment_start..flat).contains(&epoch);
+        let strong = (augment_start..augment_end).contains(&epoch);
+        Stage {
+            mosaic: dense && strong && self.augment.mosaic > 0.0,
+            strong,
+            mixup: dense && self.augment.mixup > 0.0,
+            multi_scale: !self.scales.is_empty() && epoch < stop,
+        }
     }
 
     /// The sample at `index` as training sees it in `epoch`: a square of the input size.
@@ -90,9 +104,9 @@ impl Policy {
     ) -> Result<Sample, DataError> {
         let augment = &self.augment;
         let draws = |what| Draws::new(self.seed, what, &[u64::from(epoch), index as u64]);
-        let strong = self.strong(epoch);
+        let stage = self.stage(epoch);
 
-        let is_mosaic = self.is_mosaic(epoch, index);
+        let is_mosaic = stage.mosaic && self.mosaic_draws(epoch, index).1;
         let own = dataset.sample(index)?;
         let sample = match is_mosaic {
             true => self.mosaic(dataset, epoch, index, &own)?,
@@ -100,11 +114,11 @@ impl Policy {
         };
 
         let mut course = Course { flip: draws("flip").chance(augment.flip), ..Course::default() };
-        if strong {
+        if stage.strong {
             let mut photometric = draws("photometric");
             course.photometric = Some(Photometric::draw(augment.photometric, &mut photometric));
         }
-        if strong && !is_mosaic {
+        if stage.strong && !is_mosaic {
             let [width, height] = [sample.image.width, sample.image.height];
             let mut zoom_out = draws("zoom-out");
             course.zoom_out = ZoomOut::draw(width, height, augment.zoom_out, &mut zoom_out);
@@ -117,10 +131,6 @@ impl Policy {
             course.crop = IouCrop::draw(size, &boxes, augment.iou_crop, &mut draws("iou-crop"));
         }
         Ok(course.apply(sample, self.input_size))
-    }
-
-    fn is_mosaic(&self, epoch: u32, index: usize) -> bool {
-        self.dense(epoch) && self.strong(epoch) && self.mosaic_draws(epoch, index).1
     }
 
     /// The draws of an image's mosaic, after the one that decides whether it is one.
@@ -186,11 +196,12 @@ impl Policy {
     /// Mixup and multi-scale on a collated batch.
     pub fn batch(&self, mut batch: Batch, epoch: u32, step: u64) -> Batch {
         let draws = |what| Draws::new(self.seed, what, &[u64::from(epoch), step]);
+        let stage = self.stage(epoch);
         let mut mix = draws("mixup");
-        if mix.chance(self.augment.mixup) && self.dense(epoch) {
+        if stage.mixup && mix.chance(self.augment.mixup) {
             batch = mixup(batch, draw_beta(&mut mix));
         }
-        if !self.scales.is_empty() && epoch < self.phases.stop {
+        if stage.multi_scale {
             let size = self.scales[draws("multi-scale").below(self.scales.len())];
             batch = resize_batch(batch, size);
         }

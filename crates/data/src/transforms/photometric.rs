@@ -2,6 +2,7 @@
 
 use crate::draws::Draws;
 use crate::sample::Image;
+use crate::simd::fastest;
 
 /// The drawn changes; a part that is `None` is not applied.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -77,17 +78,26 @@ pub fn adjust_brightness(image: &mut Image, factor: f32) {
 /// Blends with the mean grey of the whole image.
 pub fn adjust_contrast(image: &mut Image, factor: f32) {
     let (pixels, _) = image.pixels.as_chunks::<3>();
-    let sum: u64 = pixels.iter().map(|pixel| u64::from(grey(pixel))).sum();
+    let sum: u64 = fastest(
+        #[inline(always)]
+        || pixels.iter().map(|pixel| u64::from(grey(pixel))).sum(),
+    );
     let mean = (sum as f64 / pixels.len().max(1) as f64 + 0.5) as u8;
     look_up(image, |value| blend(mean, value, factor));
 }
 
 /// Blends every pixel with its grey.
 pub fn adjust_saturation(image: &mut Image, factor: f32) {
-    for pixel in image.pixels.as_chunks_mut::<3>().0 {
-        let grey = grey(pixel);
-        *pixel = pixel.map(|value| blend(grey, value, factor));
-    }
+    let (pixels, _) = image.pixels.as_chunks_mut::<3>();
+    fastest(
+        #[inline(always)]
+        || {
+            for pixel in pixels {
+                let grey = grey(pixel);
+                *pixel = pixel.map(|value| blend(grey, value, factor));
+            }
+        },
+    );
 }
 
 /// Turns the hue of every pixel, through Pillow's 8-bit HSV.
@@ -115,11 +125,13 @@ pub fn permute_channels(image: &mut Image, permutation: [usize; 3]) {
 }
 
 /// Pillow's blend: float32, truncated, clipped.
+#[inline(always)]
 fn blend(from: u8, to: u8, share: f32) -> u8 {
     (f32::from(from) + share * (f32::from(to) - f32::from(from))) as u8
 }
 
 /// Pillow's luma.
+#[inline(always)]
 fn grey([red, green, blue]: &[u8; 3]) -> u8 {
     let sum = u32::from(*red) * 19595 + u32::from(*green) * 38470 + u32::from(*blue) * 7471;
     ((sum + 0x8000) >> 16) as u8

@@ -142,6 +142,9 @@ fn squeeze_columns(lines: &[u8], width: usize, taps: &Taps, out: &mut [u8]) {
         match taps.per_output {
             2 => squeeze_line::<2>(&line, taps, target),
             3 => squeeze_line::<3>(&line, taps, target),
+            4 => squeeze_line::<4>(&line, taps, target),
+            5 => squeeze_line::<5>(&line, taps, target),
+            6 => squeeze_line::<6>(&line, taps, target),
             _ => squeeze_line_any(&line, taps, target),
         }
     }
