@@ -2,7 +2,7 @@
 
 use burn::module::{Module, Param};
 use burn::tensor::activation::softmax;
-use burn::tensor::{Bool, Device, Int, Tensor};
+use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
 use deim_ops::{Activation, attention, deformable_attention, linear};
 use deim_spec::config::{Decoder as Config, DecoderKind, Sampling};
 
@@ -115,10 +115,10 @@ impl DeformableAttention {
         let weights = self.attention_weights.forward(queries);
         let weights = softmax(weights.reshape([batch, count, heads, total]), 3);
         // An offset of n points away is half the box: offset / points of the level * size * 0.5.
-        let scale: Vec<f32> =
-            self.points.iter().flat_map(|&n| std::iter::repeat_n(0.5 / n as f32, n)).collect();
-        let scale = Tensor::<1>::from_floats(scale.as_slice(), &offsets.device());
-        let scale = scale.reshape([1, 1, 1, total, 1]);
+        let scale: Vec<f64> =
+            self.points.iter().flat_map(|&n| std::iter::repeat_n(0.5 / n as f64, n)).collect();
+        let scale = TensorData::new(scale, [1, 1, 1, total, 1]);
+        let scale = Tensor::from_data(scale, (&offsets.device(), offsets.dtype()));
         let centre = boxes.clone().narrow(2, 0, 2).reshape([batch, count, 1, 1, 2]);
         let size = boxes.narrow(2, 2, 2).reshape([batch, count, 1, 1, 2]);
         let locations = centre + offsets * (size * scale);

@@ -12,7 +12,7 @@ use deim_ops::{
 
 /// The momentum and epsilon of every official batch norm.
 const MOMENTUM: f64 = 0.1;
-const EPSILON: f32 = 1e-5;
+const EPSILON: f64 = 1e-5;
 
 fn zeros<const D: usize>(shape: [usize; D], device: &Device) -> Param<Tensor<D>> {
     Param::from_tensor(Tensor::zeros(shape, device))

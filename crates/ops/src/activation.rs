@@ -24,7 +24,7 @@ pub enum Activation {
 impl Activation {
     /// On a tensor.
     pub fn apply<const D: usize>(self, input: Tensor<D>) -> Tensor<D> {
-        if self == Self::Identity || !flex::serves(&input.device()) {
+        if self == Self::Identity || !flex::serves(&input) {
             return self.composed(input);
         }
         Tensor::from_dispatch(<Dispatch as Fused>::activate(input.into_dispatch(), self))

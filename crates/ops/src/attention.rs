@@ -25,7 +25,7 @@ pub fn attention(
     values: Tensor<4>,
     blocked: Option<&Tensor<2, Bool>>,
 ) -> Tensor<4> {
-    if !flex::serves(&queries.device()) {
+    if !flex::serves(&queries) {
         return composed(queries, keys, values, blocked);
     }
     let blocked: Vec<bool> =

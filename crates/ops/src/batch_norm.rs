@@ -32,13 +32,13 @@ pub fn batch_norm_train(
     input: Tensor<4>,
     weight: Tensor<1>,
     bias: Tensor<1>,
-    epsilon: f32,
+    epsilon: f64,
     activation: Activation,
 ) -> BatchNormOutput {
-    let device = input.device();
-    if !flex::serves(&device) {
+    if !flex::serves(&input) {
         return composed(input, weight, bias, epsilon, activation);
     }
+    let device = input.device();
     let channels = input.dims()[1];
     let data = input.clone().detach().into_data();
     let statistics = statistics(data.as_slice().expect("float32 activations"), input.dims());
@@ -53,7 +53,7 @@ pub fn batch_norm_train(
         weight.into_dispatch(),
         bias.into_dispatch(),
         statistics.into_dispatch(),
-        epsilon,
+        epsilon as f32,
         activation,
     ));
     BatchNormOutput { output, mean, variance }
@@ -66,18 +66,18 @@ pub fn batch_norm_inference(
     bias: Tensor<1>,
     mean: Tensor<1>,
     variance: Tensor<1>,
-    epsilon: f32,
+    epsilon: f64,
     activation: Activation,
 ) -> Tensor<4> {
     let channels = weight.dims()[0];
-    if flex::serves(&input.device()) {
+    if flex::serves(&input) {
         let statistics = Tensor::cat(vec![mean, variance], 0).reshape([2, channels]);
         return Tensor::from_dispatch(<Dispatch as Fused>::normalize_batch(
             input.into_dispatch(),
             weight.into_dispatch(),
             bias.into_dispatch(),
             statistics.into_dispatch(),
-            epsilon,
+            epsilon as f32,
             activation,
         ));
     }
@@ -92,7 +92,7 @@ pub(crate) fn composed(
     input: Tensor<4>,
     weight: Tensor<1>,
     bias: Tensor<1>,
-    epsilon: f32,
+    epsilon: f64,
     activation: Activation,
 ) -> BatchNormOutput {
     let [batch, channels, height, width] = input.dims();

@@ -17,7 +17,7 @@ use rayon::prelude::*;
 #[cfg(target_arch = "x86_64")]
 use crate::direct;
 use crate::flex::{self, Fused};
-use crate::matrix::{Matrix, multiply};
+use crate::matrix::{Matrix, multiply, multiply_precisely};
 
 /// Convolution of `[batch, in, h, w]` with `[out, in, k, k]`, padded by `(k - 1) / 2` zeros.
 pub fn conv2d(input: Tensor<4>, weight: Tensor<4>, stride: usize) -> Tensor<4> {
@@ -33,7 +33,7 @@ pub fn conv2d_padded(
     stride: usize,
     padding: [usize; 2],
 ) -> Tensor<4> {
-    if !flex::serves(&input.device()) {
+    if !flex::serves(&input) {
         return composed(input, weight, stride, padding);
     }
     Tensor::from_dispatch(<Dispatch as Fused>::convolve(
@@ -221,7 +221,12 @@ fn forward(geometry: &Geometry, input: &[f32], weight: &[f32]) -> Vec<f32> {
     flex::for_each(elements, items, |(output, input)| {
         let count = input.len() / in_image;
         if g.pointwise() && count == 1 {
-            multiply(kernel, Matrix::new(input, g.depth(), g.output_plane()), output, false);
+            multiply_precisely(
+                kernel,
+                Matrix::new(input, g.depth(), g.output_plane()),
+                output,
+                false,
+            );
             return;
         }
         let columns = count * g.output_plane();
@@ -229,10 +234,10 @@ fn forward(geometry: &Geometry, input: &[f32], weight: &[f32]) -> Vec<f32> {
         g.unroll(input, &mut unrolled);
         let unrolled = Matrix::new(&unrolled, g.depth(), columns);
         if count == 1 {
-            multiply(kernel, unrolled, output, false);
+            multiply_precisely(kernel, unrolled, output, false);
         } else {
             let mut product = vec![0.0; g.to * columns];
-            multiply(kernel, unrolled, &mut product, false);
+            multiply_precisely(kernel, unrolled, &mut product, false);
             swap_outer(&product, output, g.to, count);
         }
     });

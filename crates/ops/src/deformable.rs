@@ -31,7 +31,7 @@ pub fn deformable_attention(
     levels: &[[usize; 2]],
     points: &[usize],
 ) -> Tensor<3> {
-    if !flex::serves(&value.device()) {
+    if !flex::serves(&value) {
         return composed(value, locations, weights, levels, points);
     }
     Tensor::from_dispatch(<Dispatch as Fused>::deformable_attention(

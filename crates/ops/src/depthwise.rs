@@ -20,7 +20,7 @@ use crate::simd::{correlate, dot};
 /// Convolution of `[batch, channels, h, w]` with `[channels, 1, k, k]`, one kernel a channel, padded
 /// by `(k - 1) / 2` zeros.
 pub fn depthwise_conv2d(input: Tensor<4>, weight: Tensor<4>, stride: usize) -> Tensor<4> {
-    if !flex::serves(&input.device()) {
+    if !flex::serves(&input) {
         return composed(input, weight, stride);
     }
     Tensor::from_dispatch(<Dispatch as Fused>::convolve_depthwise(

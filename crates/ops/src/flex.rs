@@ -4,7 +4,7 @@ use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::flex::FlexTensor;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, Flex, backend_extension};
-use burn::tensor::{Device, Shape, TensorData};
+use burn::tensor::{DType, Device, Shape, Tensor, TensorData};
 use rayon::prelude::*;
 
 use crate::activation::{self, Activation};
@@ -80,10 +80,11 @@ pub(crate) trait Fused: Backend {
     fn activate(input: FloatTensor<Self>, activation: Activation) -> FloatTensor<Self>;
 }
 
-/// Whether the fused CPU kernels serve tensors of this device.
-pub(crate) fn serves(device: &Device) -> bool {
+/// Whether the fused CPU kernels serve a tensor: they compute in 32 bits. What is in 64 bits, to check
+/// them, takes the composed paths.
+pub(crate) fn serves<const D: usize>(tensor: &Tensor<D>) -> bool {
     // Equality of devices ignores autodiff.
-    *device == Device::flex()
+    tensor.device() == Device::flex() && tensor.dtype() == DType::F32
 }
 
 /// The tensor's values in row-major order; copies only if it is a strided view.

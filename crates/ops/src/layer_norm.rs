@@ -17,9 +17,9 @@ pub fn layer_norm<const D: usize>(
     input: Tensor<D>,
     weight: Tensor<1>,
     bias: Tensor<1>,
-    epsilon: f32,
+    epsilon: f64,
 ) -> Tensor<D> {
-    if !flex::serves(&input.device()) {
+    if !flex::serves(&input) {
         return composed(input, weight, bias, epsilon);
     }
     let shape: [usize; D] = input.dims();
@@ -29,7 +29,7 @@ pub fn layer_norm<const D: usize>(
         input.reshape([rows, channels]).into_dispatch(),
         weight.into_dispatch(),
         bias.into_dispatch(),
-        epsilon,
+        epsilon as f32,
     ));
     output.reshape(shape)
 }
@@ -39,9 +39,9 @@ pub(crate) fn composed<const D: usize>(
     input: Tensor<D>,
     weight: Tensor<1>,
     bias: Tensor<1>,
-    epsilon: f32,
+    epsilon: f64,
 ) -> Tensor<D> {
-    burn::tensor::module::layer_norm(input, weight, Some(bias), f64::from(epsilon))
+    burn::tensor::module::layer_norm(input, weight, Some(bias), epsilon)
 }
 
 /// Mean and inverse deviation of a row.

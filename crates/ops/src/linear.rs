@@ -11,7 +11,7 @@ use rayon::prelude::*;
 
 use crate::activation::{self, Activation};
 use crate::flex::{self, Fused};
-use crate::matrix::{Matrix, multiply_by_rows};
+use crate::matrix::{Matrix, multiply_by_rows, multiply_precisely_by_rows};
 use crate::simd::vectorised;
 
 /// `activation(input * weight^T + bias)`: `[.., in] -> [.., out]`, the weight `[out, in]`.
@@ -21,7 +21,7 @@ pub fn linear<const D: usize>(
     bias: Tensor<1>,
     activation: Activation,
 ) -> Tensor<D> {
-    if !flex::serves(&input.device()) {
+    if !flex::serves(&input) {
         return composed(input, weight, bias, activation);
     }
     let mut shape: [usize; D] = input.dims();
@@ -69,7 +69,12 @@ fn forward(
     let rows = input.len() / from;
     let mut output = bias.repeat(rows);
     let weight = Matrix::new(weight, to, from);
-    multiply_by_rows(Matrix::new(input, rows, from), weight.transposed(), &mut output, true);
+    multiply_precisely_by_rows(
+        Matrix::new(input, rows, from),
+        weight.transposed(),
+        &mut output,
+        true,
+    );
     if activation == Activation::Identity {
         return (output, Vec::new());
     }

@@ -43,15 +43,50 @@ impl<'a> Matrix<'a> {
 /// Rows of the left matrix that one thread takes at a time.
 const ROWS: usize = 128;
 
+/// [`multiply_precisely`] on all threads, cut as in [`multiply_by_rows`].
+pub(crate) fn multiply_precisely_by_rows(
+    left: Matrix,
+    right: Matrix,
+    product: &mut [f32],
+    add: bool,
+) {
+    by_rows(left, right, product, |left, product| multiply_precisely(left, right, product, add));
+}
+
 /// [`multiply`] on all threads: the cut into rows depends on the size alone, and rows do not share
 /// anything, so neither does the result depend on the threads.
 pub(crate) fn multiply_by_rows(left: Matrix, right: Matrix, product: &mut [f32], add: bool) {
+    by_rows(left, right, product, |left, product| multiply(left, right, product, add));
+}
+
+fn by_rows(
+    left: Matrix,
+    right: Matrix,
+    product: &mut [f32],
+    multiply: impl Fn(Matrix, &mut [f32]) + Sync + Send,
+) {
     let elements = left.rows * right.columns * left.columns / 8;
     let parts = product.par_chunks_mut(ROWS * right.columns).enumerate();
     flex::for_each(elements, parts, |(part, product)| {
         let rows = product.len() / right.columns;
-        multiply(left.part(part * ROWS, rows), right, product, add);
+        multiply(left.part(part * ROWS, rows), product);
     });
+}
+
+/// Terms of an inner product that are added up on their own in [`multiply_precisely`].
+const TERMS: usize = 64;
+
+/// [`multiply`] with a smaller rounding error: long sums are sums of short ones. For what a network
+/// hands on, where an error near zero decides whether a unit is on.
+pub(crate) fn multiply_precisely(left: Matrix, right: Matrix, product: &mut [f32], add: bool) {
+    assert_eq!(left.columns, right.rows, "the inner sizes of a matrix product must agree");
+    let depth = left.columns;
+    let terms = depth.div_ceil(depth.div_ceil(TERMS).max(1)).max(1);
+    for first in (0..depth).step_by(terms) {
+        let count = terms.min(depth - first);
+        let left = left.transposed().part(first, count).transposed();
+        multiply(left, right.part(first, count), product, add || first > 0);
+    }
 }
 
 /// `product = left * right`, or `product += left * right`, on the calling thread.

@@ -14,7 +14,7 @@ use crate::flex::{self, Fused};
 
 /// `[batch, channels, h, w]` to half the height and width, rounded up.
 pub fn max_pool(input: Tensor<4>) -> Tensor<4> {
-    if !flex::serves(&input.device()) {
+    if !flex::serves(&input) {
         return composed(input);
     }
     Tensor::from_dispatch(<Dispatch as Fused>::max_pool(input.into_dispatch(), Window::Three))
@@ -23,7 +23,7 @@ pub fn max_pool(input: Tensor<4>) -> Tensor<4> {
 /// Pools `[batch, channels, h, w]` over every pixel and its right, lower and lower right neighbour,
 /// which are zeros beyond the border: the size stays (HGNetv2's stem, deim-facts 3.16).
 pub fn max_pool_2x2(input: Tensor<4>) -> Tensor<4> {
-    if !flex::serves(&input.device()) {
+    if !flex::serves(&input) {
         return composed_2x2(input);
     }
     Tensor::from_dispatch(<Dispatch as Fused>::max_pool(input.into_dispatch(), Window::Two))

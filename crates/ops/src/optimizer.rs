@@ -29,7 +29,7 @@ impl AdamW {
         let correction2 = 1.0 - self.beta2.powf(self.step as f64);
         let keep = 1.0 - self.learning_rate * self.weight_decay;
         let rate = self.learning_rate / correction1;
-        if !flex::serves(&parameter.device()) {
+        if !flex::serves(&parameter) {
             let gradient = gradient * clip;
             let mean = mean * self.beta1 + gradient.clone() * (1.0 - self.beta1);
             let square = square * self.beta2 + gradient.square() * (1.0 - self.beta2);
@@ -112,10 +112,10 @@ vectorised! {
 
 /// `average * decay + current * (1 - decay)`, the step of a moving average.
 pub fn blend(average: Tensor<1>, current: Tensor<1>, decay: f64) -> Tensor<1> {
-    let device = average.device();
-    if !flex::serves(&device) {
+    if !flex::serves(&average) {
         return average * decay + current * (1.0 - decay);
     }
+    let device = average.device();
     let (mut average, current) = (values(average), values(current));
     let (old, new) = (decay as f32, (1.0 - decay) as f32);
     let parts = average.par_chunks_mut(PART).zip(current.par_chunks(PART));

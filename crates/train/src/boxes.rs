@@ -1,45 +1,100 @@
 //! Boxes on the host: corners, IoU, generalised IoU and its gradient (deim-facts 3.10, 3.11).
 //!
-//! Everything is `f32` in the order of the official operations, so that costs and losses agree with
-//! the reference to a few units in the last place.
+//! Costs are `f32` in the order of the official operations, so that matches agree with the reference
+//! to a few units in the last place; so are the bins of edges. Losses are few and computed in `f64`,
+//! whatever the tensors hold.
+
+use std::ops::{Add, Div, Mul, Neg, Sub};
+
+/// A floating-point number of either precision.
+pub trait Real:
+    Copy
+    + PartialOrd
+    + Add<Output = Self>
+    + Sub<Output = Self>
+    + Mul<Output = Self>
+    + Div<Output = Self>
+    + Neg<Output = Self>
+{
+    const ZERO: Self;
+    const HALF: Self;
+    const ONE: Self;
+    /// Rounded, if need be.
+    fn of(value: f64) -> Self;
+    fn wide(self) -> f64;
+    fn larger(self, other: Self) -> Self;
+    fn smaller(self, other: Self) -> Self;
+    fn size(self) -> Self;
+}
+
+macro_rules! real {
+    ($($float:ty)*) => {$(
+        impl Real for $float {
+            const ZERO: Self = 0.0;
+            const HALF: Self = 0.5;
+            const ONE: Self = 1.0;
+            fn of(value: f64) -> Self {
+                value as Self
+            }
+            fn wide(self) -> f64 {
+                f64::from(self)
+            }
+            fn larger(self, other: Self) -> Self {
+                self.max(other)
+            }
+            fn smaller(self, other: Self) -> Self {
+                self.min(other)
+            }
+            fn size(self) -> Self {
+                self.abs()
+            }
+        }
+    )*};
+}
+real!(f32 f64);
 
 /// Centre, width and height: `[cx, cy, w, h]`.
-pub type Box4 = [f32; 4];
+pub type Box4<T = f32> = [T; 4];
 /// Two corners: `[x1, y1, x2, y2]`.
-pub type Corners = [f32; 4];
+pub type Corners<T = f32> = [T; 4];
+
+/// The same box in 64 bits.
+pub fn exact(numbers: Box4) -> Box4<f64> {
+    numbers.map(f64::from)
+}
 
 /// Corners of a box; a negative width or height counts as zero.
-pub fn corners([cx, cy, w, h]: Box4) -> Corners {
-    let (half_w, half_h) = (0.5 * w.max(0.0), 0.5 * h.max(0.0));
+pub fn corners<T: Real>([cx, cy, w, h]: Box4<T>) -> Corners<T> {
+    let (half_w, half_h) = (T::HALF * w.larger(T::ZERO), T::HALF * h.larger(T::ZERO));
     [cx - half_w, cy - half_h, cx + half_w, cy + half_h]
 }
 
 /// Centre, width and height of two corners.
-pub fn centred([x1, y1, x2, y2]: Corners) -> Box4 {
-    [(x1 + x2) / 2.0, (y1 + y2) / 2.0, x2 - x1, y2 - y1]
+pub fn centred<T: Real>([x1, y1, x2, y2]: Corners<T>) -> Box4<T> {
+    [T::HALF * (x1 + x2), T::HALF * (y1 + y2), x2 - x1, y2 - y1]
 }
 
 /// Sum of the absolute differences of two boxes' four numbers.
-pub fn l1(a: Box4, b: Box4) -> f32 {
-    a.iter().zip(b).map(|(a, b)| (a - b).abs()).sum()
+pub fn l1<T: Real>(a: Box4<T>, b: Box4<T>) -> T {
+    a.iter().zip(b).map(|(a, b)| (*a - b).size()).fold(T::ZERO, |sum, size| sum + size)
 }
 
 /// How two boxes lie to each other; all similarity measures are ratios of these areas.
 #[derive(Clone, Copy, Debug)]
-struct Overlap {
-    intersection: f32,
-    union: f32,
+struct Overlap<T> {
+    intersection: T,
+    union: T,
     /// Area of the smallest box around both.
-    hull: f32,
+    hull: T,
 }
 
-fn overlap(a: Corners, b: Corners) -> Overlap {
-    let area = |c: Corners| (c[2] - c[0]) * (c[3] - c[1]);
-    let width = (a[2].min(b[2]) - a[0].max(b[0])).max(0.0);
-    let height = (a[3].min(b[3]) - a[1].max(b[1])).max(0.0);
+fn overlap<T: Real>(a: Corners<T>, b: Corners<T>) -> Overlap<T> {
+    let area = |c: Corners<T>| (c[2] - c[0]) * (c[3] - c[1]);
+    let width = (a[2].smaller(b[2]) - a[0].larger(b[0])).larger(T::ZERO);
+    let height = (a[3].smaller(b[3]) - a[1].larger(b[1])).larger(T::ZERO);
     let intersection = width * height;
-    let hull_width = (a[2].max(b[2]) - a[0].min(b[0])).max(0.0);
-    let hull_height = (a[3].max(b[3]) - a[1].min(b[1])).max(0.0);
+    let hull_width = (a[2].larger(b[2]) - a[0].smaller(b[0])).larger(T::ZERO);
+    let hull_height = (a[3].larger(b[3]) - a[1].smaller(b[1])).larger(T::ZERO);
     Overlap {
         intersection,
         union: area(a) + area(b) - intersection,
@@ -48,18 +103,18 @@ fn overlap(a: Corners, b: Corners) -> Overlap {
 }
 
 /// Intersection over union, without an epsilon as in the official code.
-pub fn iou(a: Corners, b: Corners) -> f32 {
+pub fn iou<T: Real>(a: Corners<T>, b: Corners<T>) -> T {
     let areas = overlap(a, b);
     areas.intersection / areas.union
 }
 
 /// The area that two boxes cover together.
-pub fn union_area(a: Corners, b: Corners) -> f32 {
+pub fn union_area<T: Real>(a: Corners<T>, b: Corners<T>) -> T {
     overlap(a, b).union
 }
 
 /// Generalised IoU, in `(-1, 1]`.
-pub fn giou(a: Corners, b: Corners) -> f32 {
+pub fn giou<T: Real>(a: Corners<T>, b: Corners<T>) -> T {
     let areas = overlap(a, b);
     areas.intersection / areas.union - (areas.hull - areas.union) / areas.hull
 }
@@ -69,21 +124,21 @@ pub fn giou(a: Corners, b: Corners) -> f32 {
 ///
 /// Where an edge of both boxes coincides, minimum and maximum are not differentiable; like PyTorch,
 /// half of the slope goes to the prediction.
-pub fn giou_with_gradient(prediction: Box4, target: Corners) -> (f32, [f32; 4]) {
+pub fn giou_with_gradient<T: Real>(prediction: Box4<T>, target: Corners<T>) -> (T, [T; 4]) {
     let corner = corners(prediction);
     let areas = overlap(corner, target);
     let [x1, y1, x2, y2] = corner;
     let [tx1, ty1, tx2, ty2] = target;
 
     // Sides of the intersection and of the hull as functions of the prediction's corners.
-    let sides = |low: f32, high: f32, target_low: f32, target_high: f32| {
-        let inner = high.min(target_high) - low.max(target_low);
-        let open = if inner >= 0.0 { 1.0 } else { 0.0 };
+    let sides = |low: T, high: T, target_low: T, target_high: T| {
+        let inner = high.smaller(target_high) - low.larger(target_low);
+        let open = if inner >= T::ZERO { T::ONE } else { T::ZERO };
         Sides {
-            inner: inner.max(0.0),
+            inner: inner.larger(T::ZERO),
             inner_by_low: -open * share_of_larger(low, target_low),
             inner_by_high: open * share_of_larger(-high, -target_high),
-            outer: high.max(target_high) - low.min(target_low),
+            outer: high.larger(target_high) - low.smaller(target_low),
             outer_by_low: -share_of_larger(-low, -target_low),
             outer_by_high: share_of_larger(high, target_high),
         }
@@ -93,10 +148,10 @@ pub fn giou_with_gradient(prediction: Box4, target: Corners) -> (f32, [f32; 4]) 
 
     // giou = I/U - 1 + U/H with U = A + B - I, so
     // dgiou = dI/U - I dU/U^2 + dU/H - U dH/H^2 and dU = dA - dI.
-    let by_intersection = 1.0 / areas.union;
-    let by_union = 1.0 / areas.hull - areas.intersection / (areas.union * areas.union);
+    let by_intersection = T::ONE / areas.union;
+    let by_union = T::ONE / areas.hull - areas.intersection / (areas.union * areas.union);
     let by_hull = -areas.union / (areas.hull * areas.hull);
-    let slope = |inner: f32, area: f32, outer: f32| {
+    let slope = |inner: T, area: T, outer: T| {
         by_intersection * inner + by_union * (area - inner) + by_hull * outer
     };
     let (width, height) = (x2 - x1, y2 - y1);
@@ -121,7 +176,7 @@ pub fn giou_with_gradient(prediction: Box4, target: Corners) -> (f32, [f32; 4]) 
         vertical.outer_by_high * horizontal.outer,
     );
 
-    let positive = |side: f32| if side >= 0.0 { 0.5 } else { 0.0 };
+    let positive = |side: T| if side >= T::ZERO { T::HALF } else { T::ZERO };
     let gradient = [
         by_x1 + by_x2,
         by_y1 + by_y2,
@@ -133,23 +188,23 @@ pub fn giou_with_gradient(prediction: Box4, target: Corners) -> (f32, [f32; 4]) 
 }
 
 /// One axis of intersection and hull, with derivatives by the prediction's lower and upper edge.
-struct Sides {
-    inner: f32,
-    inner_by_low: f32,
-    inner_by_high: f32,
-    outer: f32,
-    outer_by_low: f32,
-    outer_by_high: f32,
+struct Sides<T> {
+    inner: T,
+    inner_by_low: T,
+    inner_by_high: T,
+    outer: T,
+    outer_by_low: T,
+    outer_by_high: T,
 }
 
 /// Derivative of `max(own, other)` by `own`.
-fn share_of_larger(own: f32, other: f32) -> f32 {
+fn share_of_larger<T: Real>(own: T, other: T) -> T {
     if own > other {
-        1.0
+        T::ONE
     } else if own == other {
-        0.5
+        T::HALF
     } else {
-        0.0
+        T::ZERO
     }
 }
 
@@ -223,6 +278,6 @@ mod tests {
         let target = [0.5, 0.5, 0.2, 0.3];
         let (value, gradient) = giou_with_gradient(target, corners(target));
         assert_eq!(value, 1.0);
-        assert!(gradient.iter().all(|slope| slope.abs() < 1e-5), "{gradient:?}");
+        assert!(gradient.iter().all(|slope: &f32| slope.abs() < 1e-5), "{gradient:?}");
     }
 }

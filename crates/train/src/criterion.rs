@@ -16,6 +16,7 @@ use deim_spec::Config;
 use deim_spec::config::DecoderKind;
 use thiserror::Error;
 
+use crate::boxes;
 use crate::denoising::{Denoising, DenoisingPairs};
 use crate::edge_terms::{self, PairCounts};
 use crate::heads::{Gathered, Heads};
@@ -23,7 +24,7 @@ use crate::heads::{Gathered, Heads};
 use crate::losses::boxes::{BoxLoss, BoxSums, Similarity};
 use crate::losses::class::{ClassLoss, Positives};
 use crate::losses::edges::EdgeLoss;
-use crate::losses::{Total, upload};
+use crate::losses::{Total, like, upload};
 use crate::matcher::{Matcher, Pair};
 use crate::plan::Plan;
 use crate::union::union;
@@ -171,7 +172,7 @@ impl Criterion {
     ) -> Result<Losses, CriterionError> {
         self.check_targets(gathered, targets)?;
         let plans = Plan::of_groups(gathered, targets, denoising, &matches)?;
-        let device = gathered.plain.device();
+        let options = like(&gathered.plain);
 
         let mut terms = Vec::new();
         let mut values: Vec<Tensor<1>> = Vec::new();
@@ -193,9 +194,9 @@ impl Criterion {
                 .zip(&layout.suffixes)
             {
                 box_terms.push(format!("loss_bbox{suffix}"));
-                box_values.push(sums.l1 as f32);
+                box_values.push(sums.l1);
                 box_terms.push(format!("loss_giou{suffix}"));
-                box_values.push(sums.giou as f32);
+                box_values.push(sums.giou);
             }
 
             if let Some(edges) = &self.config.edges {
@@ -211,10 +212,10 @@ impl Criterion {
             }
         }
         terms.extend(box_terms);
-        values.push(upload(box_values, &device));
+        values.push(upload(box_values, &options));
         let values = Tensor::cat(values, 0);
 
-        let mut gradients = vec![upload(box_gradient, &device)];
+        let mut gradients = vec![upload(box_gradient, &options)];
         gradients.append(&mut class_gradients);
         let mut total = Total::new(values.clone().sum());
         total.attach(gathered.flat.clone(), Tensor::cat(gradients, 0));
@@ -244,9 +245,10 @@ impl Criterion {
                 for pair in pairs {
                     let row = head * layout.rows + image * layout.queries + pair.query;
                     let label = targets[image].labels[pair.target] as usize;
+                    let target = targets[image].boxes[pair.target];
                     let own = gathered.box_of(group, head, image, pair.query);
                     positives.places.push(row * gathered.classes + label);
-                    positives.qualities.push(quality.of(own, targets[image].boxes[pair.target]));
+                    positives.qualities.push(quality.of(own, boxes::exact(target)));
                 }
             }
         }
@@ -264,7 +266,7 @@ impl Criterion {
         group: usize,
         plan: &Plan<'_>,
         targets: &[Target],
-        gradient: &mut [f32],
+        gradient: &mut [f64],
     ) -> Vec<BoxSums> {
         let loss = BoxLoss {
             l1: self.config.weight_bbox / plan.box_count,
@@ -278,7 +280,7 @@ impl Criterion {
                 for pair in pairs {
                     let at = gathered.box_index(group, head, image, pair.query);
                     let own = gathered.box_of(group, head, image, pair.query);
-                    let target = targets[image].boxes[pair.target];
+                    let target = boxes::exact(targets[image].boxes[pair.target]);
                     loss.add(own, target, &mut sums, &mut gradient[at..at + 4]);
                 }
             }

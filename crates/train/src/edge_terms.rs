@@ -1,13 +1,13 @@
 //! The edge losses of one group of heads: which rows, which targets, which weights (deim-facts 3.11).
 
-use burn::tensor::{IndexingUpdateOp, Tensor, TensorData};
+use burn::tensor::{IndexingUpdateOp, Tensor};
 use deim_data::Target;
 
 use crate::boxes;
 use crate::criterion::CriterionError;
 use crate::heads::{Gathered, Layout};
 use crate::losses::edges::{self, Bin, EdgeLoss};
-use crate::losses::upload_indices;
+use crate::losses::{like, upload, upload_indices};
 use crate::plan::Plan;
 
 /// How many rows of a layer are matched and how many are not: the balance of the distillation.
@@ -71,14 +71,11 @@ pub(crate) fn losses(
         (None, plain.zeros_like())
     };
     let fgl = if matched.rows.is_empty() {
-        Tensor::zeros([layout.layers], &device)
+        Tensor::zeros([layout.layers], like(&plain))
     } else {
         let rows = upload_indices(&matched.rows, &device);
-        let scales: Vec<f32> = matched
-            .ious
-            .iter()
-            .map(|&iou| (loss.weight_fgl * f64::from(iou) / plan.box_count) as f32)
-            .collect();
+        let scales: Vec<f64> =
+            matched.ious.iter().map(|&iou| loss.weight_fgl * iou / plan.box_count).collect();
         let (fgl, by_row) = edges::focal_localisation(
             plain.select(0, rows.clone()),
             &matched.bins,
@@ -98,7 +95,7 @@ struct Matched {
     rows: Vec<usize>,
     bins: Vec<[Bin; 4]>,
     /// IoU of the row's own box with its target.
-    ious: Vec<f32>,
+    ious: Vec<f64>,
 }
 
 impl Matched {
@@ -118,10 +115,17 @@ impl Matched {
                     let reference = gathered
                         .reference(group, image, pair.query)
                         .ok_or(CriterionError::Missing("reference boxes of the edges"))?;
-                    let target = boxes::corners(targets[image].boxes[pair.target]);
+                    let target = boxes::corners(boxes::exact(targets[image].boxes[pair.target]));
                     let own = boxes::corners(gathered.box_of(group, layer, image, pair.query));
                     matched.rows.push(layer * layout.rows + image * layout.queries + pair.query);
-                    matched.bins.push(loss.bins_of(reference, target, &offsets));
+                    let bins = if gathered.is_double() {
+                        loss.bins_of(reference, target, &offsets)
+                    } else {
+                        let reference = reference.map(|side| side as f32);
+                        let target = boxes::corners(targets[image].boxes[pair.target]);
+                        loss.bins_of(reference, target, &offsets)
+                    };
+                    matched.bins.push(bins);
                     matched.ious.push(boxes::iou(own, target));
                 }
             }
@@ -146,20 +150,18 @@ fn distillation_weights(
     let of_positive = mixed * counts.positive / (4 * matched_a_layer).max(1) as f64;
     let of_negative = mixed * counts.negative / (4 * (rows - matched_a_layer)).max(1) as f64;
 
-    let mut by_score = vec![of_negative as f32; students * rows];
+    let mut by_score = vec![of_negative; students * rows];
     let mut by_iou = vec![0.0; students * rows];
     for (&row, &iou) in matched.rows.iter().zip(&matched.ious) {
         if row < students * rows {
             by_score[row] = 0.0;
-            by_iou[row] = (of_positive * f64::from(iou)) as f32;
+            by_iou[row] = of_positive * iou;
         }
     }
     let classes = gathered.classes;
     let teacher = gathered.logits(group).narrow(0, students * rows * classes, rows * classes);
     let scores = edges::best_scores(teacher, classes).repeat_dim(0, students);
-    let device = scores.device();
-    let column = |values| -> Tensor<2> {
-        Tensor::from_data(TensorData::new(values, [students * rows, 1]), &device)
-    };
+    let options = like(&scores);
+    let column = |values| -> Tensor<2> { upload(values, &options).reshape([students * rows, 1]) };
     scores * column(by_score) + column(by_iou)
 }

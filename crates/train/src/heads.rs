@@ -1,11 +1,12 @@
 //! The predictions a criterion looks at, laid out so that a step needs one transfer to the host.
 
-use burn::tensor::Tensor;
+use burn::tensor::{DType, Tensor};
 use deim_data::Target;
 use deim_model::outputs::{DecoderOutputs, Outputs, Prediction};
 
+use crate::boxes::Box4;
 use crate::criterion::CriterionError;
-use crate::matcher::{Predictions, box_at};
+use crate::matcher::Predictions;
 
 /// One prediction and what its losses are called after: `loss_mal` + `_aux_0`.
 #[derive(Clone, Debug)]
@@ -89,7 +90,10 @@ pub struct Gathered {
     pub(crate) flat: Tensor<1>,
     /// The same numbers off the graph.
     pub(crate) plain: Tensor<1>,
-    pub(crate) host: Vec<f32>,
+    /// What the matcher reads: references, boxes and logits.
+    host: Vec<f32>,
+    /// References and boxes as precise as they are: the losses' share of the same transfer.
+    boxes: Vec<f64>,
     /// Where the logits begin; everything before has its gradient from the host.
     pub(crate) logits_at: usize,
     /// The matching queries, then the denoising queries if there are any.
@@ -145,14 +149,19 @@ impl Gathered {
         let flat = Tensor::cat(parts, 0);
         let plain = flat.clone().no_grad();
         let needed = layouts.get(1).map_or(length, |denoising| denoising.logits_at);
-        let host = plain
-            .clone()
-            .narrow(0, 0, needed)
-            .try_into_vec_as::<f32>()
-            .map_err(|error| CriterionError::Device(error.to_string()))?;
         let corners = groups.iter().map(|group| stack_corners(group)).collect();
         let logits_at = layouts[0].logits_at;
-        Ok(Self { flat, plain, host, logits_at, groups: layouts, corners, batch, classes })
+        let read = plain
+            .clone()
+            .narrow(0, 0, needed)
+            .try_into_data()
+            .map_err(|error| CriterionError::Device(error.to_string()))?;
+        let boxes = read.iter::<f64>().take(logits_at).collect();
+        let host = read
+            .convert::<f32>()
+            .try_into_vec()
+            .map_err(|error| CriterionError::Device(format!("{error:?}")))?;
+        Ok(Self { flat, plain, host, boxes, logits_at, groups: layouts, corners, batch, classes })
     }
 
     /// Index in the flat tensor (and on the host) of a head's box of an image's query.
@@ -162,15 +171,30 @@ impl Gathered {
     }
 
     /// A head's box of an image's query.
-    pub(crate) fn box_of(&self, group: usize, head: usize, image: usize, query: usize) -> [f32; 4] {
-        box_at(&self.host, self.box_index(group, head, image, query) / 4)
+    pub(crate) fn box_of(
+        &self,
+        group: usize,
+        head: usize,
+        image: usize,
+        query: usize,
+    ) -> Box4<f64> {
+        self.box_at(self.box_index(group, head, image, query))
     }
 
     /// The reference box of an image's query, where the group has references.
-    pub(crate) fn reference(&self, group: usize, image: usize, query: usize) -> Option<[f32; 4]> {
+    pub(crate) fn reference(&self, group: usize, image: usize, query: usize) -> Option<Box4<f64>> {
         let layout = &self.groups[group];
         let start = layout.reference_at?;
-        Some(box_at(&self.host[start..], image * layout.queries + query))
+        Some(self.box_at(start + 4 * (image * layout.queries + query)))
+    }
+
+    /// Whether the predictions are in 64 bits.
+    pub(crate) fn is_double(&self) -> bool {
+        self.plain.dtype() == DType::F64
+    }
+
+    fn box_at(&self, at: usize) -> Box4<f64> {
+        [0, 1, 2, 3].map(|axis| self.boxes[at + axis])
     }
 
     /// The flat logits of a group's heads, off the graph.

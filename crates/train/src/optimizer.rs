@@ -188,7 +188,7 @@ impl ModuleMapper for Stepper<'_> {
         let (id, tensor, mapper) = param.consume();
         let shape: [usize; D] = tensor.dims();
         let value = tensor.inner().reshape([-1]);
-        let zeros = || Tensor::zeros(value.shape(), &value.device());
+        let zeros = || value.zeros_like();
         let Moments { mean, square } = self
             .optimizer
             .moments

@@ -1,7 +1,7 @@
 //! Comparing our numbers with a case's.
 
 use crate::case::{Case, CaseError};
-use crate::report::Worst;
+use crate::report::{Part, Worst};
 
 /// How far a number may be off: either bound may hold.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -29,6 +29,8 @@ pub struct Check {
     pub compared: usize,
     /// Every comparison beyond its tolerance.
     pub beyond: Vec<Worst>,
+    /// The computations that are part of this one.
+    pub parts: Vec<Part>,
 }
 
 impl Check {
@@ -84,13 +86,30 @@ impl Check {
         if of_tolerance.is_nan() || of_tolerance > 1.0 {
             self.beyond.push(Worst { tensor: tensor.to_owned(), of_tolerance, absolute });
         }
+        self.remember(Worst { tensor: tensor.to_owned(), of_tolerance, absolute });
+    }
+
+    fn remember(&mut self, found: Worst) {
         let worse = |worst: &Worst| {
-            of_tolerance > worst.of_tolerance
-                || (of_tolerance.is_nan() && !worst.of_tolerance.is_nan())
+            found.of_tolerance > worst.of_tolerance
+                || (found.of_tolerance.is_nan() && !worst.of_tolerance.is_nan())
         };
         if self.worst.as_ref().is_none_or(worse) {
-            self.worst = Some(Worst { tensor: tensor.to_owned(), of_tolerance, absolute });
+            self.worst = Some(found);
         }
+    }
+
+    /// Takes in all comparisons of another computation of the case.
+    pub fn include(&mut self, name: &str, part: Self) {
+        let named =
+            |worst: &Worst| Worst { tensor: format!("{name}: {}", worst.tensor), ..worst.clone() };
+        if let Some(worst) = part.worst.as_ref().map(named) {
+            self.remember(worst);
+        }
+        self.beyond.extend(part.beyond.iter().map(named));
+        self.compared += part.compared;
+        let (compared, beyond) = (part.compared, part.beyond.len());
+        self.parts.push(Part { name: name.to_owned(), worst: part.worst, compared, beyond });
     }
 
     /// Whether everything compared was within its tolerance, and something was compared.
@@ -120,6 +139,19 @@ mod tests {
     #[test]
     fn what_is_not_a_number_never_holds() {
         assert!(!holds(f64::NAN, 1.0) && !holds(1.0, f64::NAN) && !holds(f64::INFINITY, 1.0));
+    }
+
+    #[test]
+    fn a_part_counts_in_the_whole() {
+        let mut part = Check::default();
+        part.values("value", &[1.0, 9.0], &[1.0, 1.0], TOLERANCE).unwrap();
+        let mut check = Check::default();
+        check.values("value", &[1.05], &[1.0], TOLERANCE).unwrap();
+        assert!(check.holds());
+        check.include("64 bits", part);
+        assert!(!check.holds());
+        assert_eq!((check.compared, check.beyond.len(), check.parts[0].beyond), (2, 1, 1));
+        assert_eq!(check.worst.unwrap().tensor, "64 bits: value");
     }
 
     #[test]

@@ -21,7 +21,7 @@ use burn::tensor::Device;
 
 pub use case::CaseError;
 pub use find::FindError;
-pub use report::{CaseReport, Outcome, Report, Worst};
+pub use report::{CaseReport, Outcome, Part, Report, Worst};
 
 /// Verifies every case below the given folders, in the order of their paths.
 pub fn run(folders: &[PathBuf], device: &Device) -> Result<Report, FindError> {

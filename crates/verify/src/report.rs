@@ -44,6 +44,20 @@ pub struct CaseReport {
     pub compared: usize,
     /// Every comparison beyond its tolerance.
     pub beyond: Vec<Worst>,
+    /// The parts of a case that was computed more than once.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<Part>,
+}
+
+/// One of the computations that a case is verified by.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Part {
+    /// Its comparisons' names in the whole case begin with this.
+    pub name: String,
+    pub worst: Option<Worst>,
+    pub compared: usize,
+    /// How many comparisons are beyond their tolerance.
+    pub beyond: usize,
 }
 
 /// Passed, failed or not looked at.
@@ -76,6 +90,7 @@ impl CaseReport {
             worst: None,
             compared: 0,
             beyond: Vec::new(),
+            parts: Vec::new(),
         }
     }
 
@@ -87,6 +102,12 @@ impl CaseReport {
                 worst.of_tolerance, worst.absolute, worst.tensor
             )
         });
+        let parts = self.parts.iter().map(|part| {
+            let worst = part.worst.as_ref().map_or(0.0, |worst| worst.of_tolerance);
+            let Part { name, compared, beyond, .. } = part;
+            format!("  {name}: {beyond} of {compared} beyond, worst {worst:.3}")
+        });
+        let worst = format!("{worst}{}", parts.collect::<String>());
         match &self.outcome {
             Outcome::Pass => format!("PASS  {}{worst}", self.name),
             Outcome::Fail { reason } => format!("FAIL  {}{worst}  {reason}", self.name),

@@ -21,7 +21,7 @@ impl Decoder {
         scene: &Scene,
         mode: Mode,
     ) -> DecoderOutputs {
-        let bins = Bins::of(&self.config, &content.device());
+        let bins = Bins::of(&self.config, (&content.device(), content.dtype()));
         let depth = self.depth(mode);
         let mut queries = content;
         // The boxes that a layer starts from, without gradient.

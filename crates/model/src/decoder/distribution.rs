@@ -4,7 +4,7 @@
 //! densely around zero, and grow towards a fixed range.
 
 use burn::tensor::activation::softmax;
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Tensor, TensorCreationOptions, TensorData};
 use deim_spec::config::Decoder as Config;
 
 /// Half the offset at which the bins end, relative to `reg_scale`: a parameter in official files, but
@@ -12,7 +12,7 @@ use deim_spec::config::Decoder as Config;
 pub const UP: f64 = 0.5;
 
 /// The offsets `W(n)` of the bins: dense around zero, ending at `-2 up scale` and `2 up scale`.
-pub fn offsets(reg_max: usize, reg_scale: f64, up: f64) -> Vec<f32> {
+pub fn offsets(reg_max: usize, reg_scale: f64, up: f64) -> Vec<f64> {
     let end = 2.0 * up * reg_scale;
     let step = (up * reg_scale + 1.0).powf(2.0 / (reg_max as f64 - 2.0));
     let inner = (reg_max / 2).saturating_sub(1);
@@ -22,7 +22,7 @@ pub fn offsets(reg_max: usize, reg_scale: f64, up: f64) -> Vec<f32> {
     offsets.push(0.0);
     offsets.extend((1..=inner).map(growth));
     offsets.push(end);
-    offsets.into_iter().map(|offset| offset as f32).collect()
+    offsets
 }
 
 /// The bins of one decoder.
@@ -34,14 +34,19 @@ pub struct Bins {
 }
 
 impl Bins {
-    pub fn new(reg_max: usize, reg_scale: f64, up: f64, device: &Device) -> Self {
+    pub fn new(
+        reg_max: usize,
+        reg_scale: f64,
+        up: f64,
+        options: impl Into<TensorCreationOptions>,
+    ) -> Self {
         let values = offsets(reg_max, reg_scale, up);
         let bins = values.len();
-        Self { offsets: Tensor::from_data(TensorData::new(values, [bins, 1]), device), reg_scale }
+        Self { offsets: Tensor::from_data(TensorData::new(values, [bins, 1]), options), reg_scale }
     }
 
-    pub(super) fn of(config: &Config, device: &Device) -> Self {
-        Self::new(config.reg_max, config.reg_scale, UP, device)
+    pub(super) fn of(config: &Config, options: impl Into<TensorCreationOptions>) -> Self {
+        Self::new(config.reg_max, config.reg_scale, UP, options)
     }
 
     fn count(&self) -> usize {
@@ -76,6 +81,8 @@ impl Bins {
 
 #[cfg(test)]
 mod tests {
+    use burn::tensor::Device;
+
     use super::*;
 
     #[test]

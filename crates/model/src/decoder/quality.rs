@@ -39,7 +39,7 @@ fn largest(rows: Tensor<2>) -> Tensor<2> {
     let [count, columns] = rows.dims();
     let mut rest = rows.clone().no_grad();
     // Takes a probability out of the running.
-    let out = Tensor::full([count, 1], -2.0, &rest.device());
+    let out = Tensor::full([count, 1], -2.0, (&rest.device(), rest.dtype()));
     let mut places = Vec::with_capacity(BEST);
     for _ in 0..BEST.min(columns) {
         let (_, place) = rest.clone().max_dim_with_indices(1);

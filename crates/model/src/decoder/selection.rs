@@ -25,6 +25,8 @@ impl Decoder {
         let device = scene.memory.device();
         let [_, tokens, hidden] = scene.memory.dims();
         let (anchors, valid) = anchors(&scene.levels, &device);
+        let precision = scene.memory.dtype();
+        let (anchors, valid) = (anchors.cast(precision), valid.cast(precision));
         let memory = scene.memory.clone() * valid;
         let memory = self.enc_output.norm.forward(self.enc_output.proj.forward(memory));
         let logits = self.enc_score_head.forward(memory.clone());
@@ -78,7 +80,7 @@ fn best_tokens(logits: Tensor<3>, count: usize) -> Tensor<2, Int> {
     let device = logits.device();
     let [batch, tokens, _] = logits.dims();
     let scores = logits.detach().max_dim(2).into_data();
-    let scores: Vec<f32> = scores.iter::<f32>().collect();
+    let scores: Vec<f64> = scores.iter::<f64>().collect();
     let mut chosen = Vec::with_capacity(batch * count);
     for scores in scores.chunks(tokens) {
         let mut order: Vec<usize> = (0..tokens).collect();

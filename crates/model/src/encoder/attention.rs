@@ -53,6 +53,7 @@ impl Transformer {
     pub(super) fn forward(&self, level: Tensor<4>) -> Tensor<4> {
         let [batch, hidden, height, width] = level.dims();
         let position = position_embedding([height, width], hidden, &level.device());
+        let position = position.cast(level.dtype());
         let mut tokens = level.flatten::<3>(2, 3).swap_dims(1, 2);
         for layer in &self.layers {
             tokens = layer.forward(tokens, position.clone());
@@ -64,7 +65,8 @@ impl Transformer {
 /// Sine and cosine of both coordinates, `[1, height * width, hidden]`.
 ///
 /// The official grid runs over columns first while the tokens run over rows first, so on square
-/// inputs row and column are swapped (deim-facts 0.12). Weights are trained with it: kept.
+/// inputs row and column are swapped (deim-facts 0.12). Weights are trained with it: kept. Periods and
+/// phases are rounded to 32 bits as there, whatever the precision of the rest.
 pub fn position_embedding(
     [height, width]: [usize; 2],
     hidden: usize,
@@ -77,8 +79,9 @@ pub fn position_embedding(
             for coordinate in [column, row] {
                 for wave in [f64::sin as fn(f64) -> f64, f64::cos] {
                     values.extend((0..quarter).map(|index| {
-                        let frequency = 10_000_f64.powf(-(index as f64) / quarter as f64);
-                        wave(coordinate as f64 * frequency) as f32
+                        let period = 10_000_f64.powf(index as f64 / quarter as f64) as f32;
+                        let phase = coordinate as f32 * period.recip();
+                        wave(f64::from(phase)) as f32
                     }));
                 }
             }

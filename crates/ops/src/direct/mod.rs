@@ -27,6 +27,11 @@ pub(crate) fn serves(g: &Geometry) -> bool {
     simd::level() == Level::Avx512 && g.output_plane() * g.to * g.depth() > PAYS_FROM
 }
 
+/// Terms that are added up on their own. What the network hands on is more precise than gradients,
+/// because an error near zero decides whether a unit is on.
+const OUTPUT_TERMS: usize = 64;
+const GRADIENT_TERMS: usize = 512;
+
 /// Values of a vector.
 const LANES: usize = 16;
 
@@ -41,6 +46,7 @@ pub(crate) fn forward(g: &Geometry, input: &[f32], weight: &[f32]) -> Vec<f32> {
         image_stride: layout.phase,
         channel_stride: layout.channel(),
         channels: g.from,
+        terms: OUTPUT_TERMS,
         taps: (0..taps).map(|tap| layout.offset(tap) as isize).collect(),
         weights: pack(g.to, g.depth(), |output, term| weight[output * g.depth() + term]),
         outputs: g.to,
@@ -104,6 +110,7 @@ fn input_gradient(
         image_stride: layout.phase,
         channel_stride: g.batch * layout.phase,
         channels: g.to,
+        terms: GRADIENT_TERMS,
         taps: taps.iter().map(|&tap| start - layout.tap(tap).1 as isize).collect(),
         weights: pack(g.from, g.to * taps.len(), |channel, term| {
             let (output, tap) = (term / taps.len(), taps[term % taps.len()]);

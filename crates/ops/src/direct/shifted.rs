@@ -9,8 +9,6 @@ use crate::flex;
 pub(super) const TILE: usize = 8;
 /// Output channels that one thread takes at a time.
 const GROUP: usize = 32;
-/// Terms of a sum that stay in registers; longer sums are sums of such parts.
-const TERMS: usize = 512;
 /// Pixels, about, for which the input channels of such a part stay in the nearer cache.
 const PIXELS: usize = 768;
 
@@ -41,6 +39,8 @@ pub(super) struct Pass<'a> {
     pub(super) image_stride: usize,
     pub(super) channel_stride: usize,
     pub(super) channels: usize,
+    /// Terms of a sum, about, that are added up on their own in registers.
+    pub(super) terms: usize,
     /// Where each tap reads from there on.
     pub(super) taps: Vec<isize>,
     /// See [`pack`]; a term is a channel and, within it, a tap.
@@ -85,7 +85,7 @@ impl Pass<'_> {
     fn group(&self, image: usize, first_tile: usize, planes: &mut [f32]) {
         let outputs = planes.len() / self.place.plane;
         let terms = self.channels * self.taps.len();
-        let channels_at_once = (TERMS / self.taps.len()).max(1);
+        let channels_at_once = (self.terms / self.taps.len()).max(1);
         let rows_at_once = (PIXELS / self.columns).clamp(1, self.rows.max(1));
         let width = (rows_at_once * self.columns).next_multiple_of(LANES);
         let mut sums = vec![0.0; outputs.next_multiple_of(TILE) * width];

@@ -14,7 +14,7 @@ pub enum Similarity {
 
 impl Similarity {
     /// The similarity of two boxes.
-    pub fn of(self, a: Box4, b: Box4) -> f32 {
+    pub fn of(self, a: Box4<f64>, b: Box4<f64>) -> f64 {
         let (a, b) = (boxes::corners(a), boxes::corners(b));
         match self {
             Self::Iou => boxes::iou(a, b),
@@ -43,22 +43,27 @@ pub struct BoxSums {
 
 impl BoxLoss {
     /// Adds a matched box to the sums and to the gradient of its prediction.
-    pub fn add(&self, prediction: Box4, target: Box4, sums: &mut BoxSums, gradient: &mut [f32]) {
+    pub fn add(
+        &self,
+        prediction: Box4<f64>,
+        target: Box4<f64>,
+        sums: &mut BoxSums,
+        gradient: &mut [f64],
+    ) {
         let (giou, giou_gradient) = boxes::giou_with_gradient(prediction, boxes::corners(target));
         let weight = self.weight.map_or(1.0, |weight| weight.of(prediction, target));
-        sums.l1 += self.l1 * f64::from(boxes::l1(prediction, target));
-        sums.giou += self.giou * f64::from((1.0 - giou) * weight);
-        let l1_scale = self.l1 as f32;
-        let giou_scale = (self.giou * f64::from(weight)) as f32;
+        sums.l1 += self.l1 * boxes::l1(prediction, target);
+        sums.giou += self.giou * (1.0 - giou) * weight;
+        let giou_scale = self.giou * weight;
         for axis in 0..4 {
             gradient[axis] +=
-                l1_scale * sign(prediction[axis] - target[axis]) - giou_scale * giou_gradient[axis];
+                self.l1 * sign(prediction[axis] - target[axis]) - giou_scale * giou_gradient[axis];
         }
     }
 }
 
-/// -1, 0 or 1; zero at zero, unlike `f32::signum`.
-fn sign(value: f32) -> f32 {
+/// -1, 0 or 1; zero at zero, unlike `f64::signum`.
+fn sign(value: f64) -> f64 {
     if value > 0.0 {
         1.0
     } else if value < 0.0 {

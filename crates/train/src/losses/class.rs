@@ -1,10 +1,10 @@
 //! Classification losses: MAL, VFL and focal (deim-facts 3.11).
 
 use burn::tensor::activation::{log_sigmoid, sigmoid};
-use burn::tensor::{Device, IndexingUpdateOp, Tensor};
+use burn::tensor::{IndexingUpdateOp, Tensor, TensorCreationOptions};
 use deim_spec::config;
 
-use super::{upload, upload_indices};
+use super::{like, upload, upload_indices};
 
 pub use deim_spec::config::ClassLoss as Kind;
 
@@ -43,7 +43,7 @@ pub struct Positives {
     /// Index of `(row, label)` in the flat logits; each at most once.
     pub places: Vec<usize>,
     /// IoU (or GIoU) of the matched box.
-    pub qualities: Vec<f32>,
+    pub qualities: Vec<f64>,
 }
 
 /// The loss of each logit, and its derivative by that logit, both of the input's shape.
@@ -65,7 +65,6 @@ impl ClassLoss {
     /// MAL and VFL: cross entropy with a soft target and a constant weight, so that the derivative
     /// is `weight * (probability - target)`.
     fn weighted(&self, logits: Tensor<1>, positives: &Positives) -> Elementwise {
-        let device = logits.device();
         let probability = sigmoid(logits.clone());
         let negative = power(probability.clone(), self.gamma);
         // ln(1 + e^x), precise where it is small: almost every logit is a confident negative.
@@ -88,7 +87,7 @@ impl ClassLoss {
         let (weight, error, entropy) = if positives.places.is_empty() {
             (negative, probability, softplus)
         } else {
-            let scatter = Scatter::new(&positives.places, count, &device);
+            let scatter = Scatter::new(&positives.places, count, &logits);
             let unmatched = scatter.ones_but(-1.0);
             let target = scatter.zeros_but(targets);
             let weight = negative * unmatched + scatter.zeros_but(weights);
@@ -104,11 +103,11 @@ impl ClassLoss {
     /// `dloss/dz = -a n^g (g (1 - n) ce + n)`.
     fn focal(&self, logits: Tensor<1>, positives: &Positives) -> Elementwise {
         let count = logits.dims()[0];
-        let device = logits.device();
         let (sign, balance) = if positives.places.is_empty() {
-            (Tensor::full([count], -1.0, &device), Tensor::full([count], 1.0 - self.alpha, &device))
+            let all = |value: f64| Tensor::full([count], value, like(&logits));
+            (all(-1.0), all(1.0 - self.alpha))
         } else {
-            let scatter = Scatter::new(&positives.places, count, &device);
+            let scatter = Scatter::new(&positives.places, count, &logits);
             let positive = scatter.zeros_but(vec![1.0; positives.places.len()]);
             let sign = positive.clone() * 2.0 - 1.0;
             (sign, positive * (2.0 * self.alpha - 1.0) + (1.0 - self.alpha))
@@ -127,23 +126,24 @@ struct Scatter {
     indices: Tensor<1, burn::tensor::Int>,
     positives: usize,
     count: usize,
-    device: Device,
+    options: TensorCreationOptions,
 }
 
 impl Scatter {
-    fn new(places: &[usize], count: usize, device: &Device) -> Self {
-        let indices = upload_indices(places, device);
-        Self { indices, positives: places.len(), count, device: device.clone() }
+    fn new(places: &[usize], count: usize, logits: &Tensor<1>) -> Self {
+        let options = like(logits);
+        let indices = upload_indices(places, &options.device);
+        Self { indices, positives: places.len(), count, options }
     }
 
-    fn zeros_but(&self, values: Vec<f32>) -> Tensor<1> {
-        let zeros = Tensor::zeros([self.count], &self.device);
-        self.add(zeros, upload(values, &self.device))
+    fn zeros_but(&self, values: Vec<f64>) -> Tensor<1> {
+        let zeros = Tensor::zeros([self.count], self.options.clone());
+        self.add(zeros, upload(values, &self.options))
     }
 
-    fn ones_but(&self, difference: f32) -> Tensor<1> {
-        let ones = Tensor::ones([self.count], &self.device);
-        self.add(ones, Tensor::full([self.positives], difference, &self.device))
+    fn ones_but(&self, difference: f64) -> Tensor<1> {
+        let ones = Tensor::ones([self.count], self.options.clone());
+        self.add(ones, Tensor::full([self.positives], difference, self.options.clone()))
     }
 
     fn add(&self, base: Tensor<1>, values: Tensor<1>) -> Tensor<1> {
@@ -164,15 +164,17 @@ fn power(base: Tensor<1>, exponent: f64) -> Tensor<1> {
     }
 }
 
-fn powers(values: &[f32], exponent: f64) -> Vec<f32> {
-    values.iter().map(|value| value.powf(exponent as f32)).collect()
+fn powers(values: &[f64], exponent: f64) -> Vec<f64> {
+    values.iter().map(|value| value.powf(exponent)).collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use burn::tensor::Device;
+
     use super::*;
 
-    fn single(loss: ClassLoss, probability: f64, quality: Option<f32>) -> (f32, f32) {
+    fn single(loss: ClassLoss, probability: f64, quality: Option<f64>) -> (f32, f32) {
         let logit = (probability / (1.0 - probability)).ln() as f32;
         let positives = quality.map_or_else(Positives::default, |quality| Positives {
             places: vec![0],

@@ -8,8 +8,8 @@ use burn::tensor::activation::{log_softmax, sigmoid};
 use burn::tensor::{Tensor, TensorData};
 use deim_model::decoder::distribution;
 
-use super::upload;
-use crate::boxes::{Box4, Corners};
+use super::{like, upload};
+use crate::boxes::{Box4, Corners, Real};
 
 /// The bins of the edge distributions and the weights of their losses.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -32,8 +32,8 @@ const TEMPERATURE: f64 = 5.0;
 pub struct Bin {
     /// The left bin of the two.
     pub left: usize,
-    pub weight_left: f32,
-    pub weight_right: f32,
+    pub weight_left: f64,
+    pub weight_right: f64,
 }
 
 impl EdgeLoss {
@@ -42,15 +42,23 @@ impl EdgeLoss {
     }
 
     /// The offsets `W(n)` of the bins: dense around zero, ending at `-2 up scale` and `2 up scale`.
-    pub fn offsets(&self) -> Vec<f32> {
+    pub fn offsets(&self) -> Vec<f64> {
         distribution::offsets(self.reg_max, self.reg_scale, self.up)
     }
 
     /// The offsets of the target's four edges from a reference box, in bins: left, top, right, bottom.
-    pub fn bins_of(&self, reference: Box4, target: Corners, offsets: &[f32]) -> [Bin; 4] {
-        let scale = self.reg_scale as f32;
+    /// In the precision of the boxes, as officially: where an offset lies between two bins is a
+    /// difference of nearly equal numbers.
+    pub fn bins_of<T: Real>(
+        &self,
+        reference: Box4<T>,
+        target: Corners<T>,
+        offsets: &[f64],
+    ) -> [Bin; 4] {
+        let scale = T::of(self.reg_scale);
         let [cx, cy, w, h] = reference;
-        let offset = |distance: f32, side: f32| distance / (side / scale + 1e-16) - 0.5 * scale;
+        let offset =
+            |distance: T, side: T| distance / (side / scale + T::of(1e-16)) - T::HALF * scale;
         [
             offset(cx - target[0], w),
             offset(cy - target[1], h),
@@ -61,8 +69,8 @@ impl EdgeLoss {
     }
 
     /// Where an offset lies among the bins.
-    pub fn bin(&self, value: f32, offsets: &[f32]) -> Bin {
-        let below = offsets.partition_point(|&offset| offset <= value);
+    pub fn bin<T: Real>(&self, value: T, offsets: &[f64]) -> Bin {
+        let below = offsets.partition_point(|&offset| T::of(offset) <= value);
         if below == 0 {
             return Bin { left: 0, weight_left: 1.0, weight_right: 0.0 };
         }
@@ -70,10 +78,11 @@ impl EdgeLoss {
         if left >= self.reg_max {
             return Bin { left: self.reg_max - 1, weight_left: 0.0, weight_right: 1.0 };
         }
-        let (to_left, to_right) =
-            ((value - offsets[left]).abs(), (offsets[left + 1] - value).abs());
+        let to_left = (value - T::of(offsets[left])).size();
+        let to_right = (T::of(offsets[left + 1]) - value).size();
         let weight_right = to_left / (to_left + to_right);
-        Bin { left, weight_left: 1.0 - weight_right, weight_right }
+        let weight_left = (T::ONE - weight_right).wide();
+        Bin { left, weight_left, weight_right: weight_right.wide() }
     }
 }
 
@@ -84,14 +93,14 @@ impl EdgeLoss {
 pub fn focal_localisation(
     corners: Tensor<2>,
     targets: &[[Bin; 4]],
-    scales: &[f32],
+    scales: &[f64],
     bins: usize,
     layers: usize,
 ) -> (Tensor<1>, Tensor<2>) {
-    let device = corners.device();
+    let options = like(&corners);
     let rows = targets.len();
     // The target distribution of each edge, times the row's weight.
-    let mut wanted = vec![0.0_f32; rows * 4 * bins];
+    let mut wanted = vec![0.0_f64; rows * 4 * bins];
     let mut mass = Vec::with_capacity(rows * 4);
     for (row, (edges, &scale)) in targets.iter().zip(scales).enumerate() {
         for (edge, bin) in edges.iter().enumerate() {
@@ -101,8 +110,9 @@ pub fn focal_localisation(
             mass.push(scale * (bin.weight_left + bin.weight_right));
         }
     }
-    let wanted: Tensor<2> = Tensor::from_data(TensorData::new(wanted, [rows * 4, bins]), &device);
-    let mass = upload(mass, &device).reshape([rows * 4, 1]);
+    let wanted: Tensor<2> =
+        Tensor::from_data(TensorData::new(wanted, [rows * 4, bins]), options.clone());
+    let mass = upload(mass, &options).reshape([rows * 4, 1]);
     let logits = corners.reshape([rows * 4, bins]);
     let log_probability = log_softmax(logits, 1);
     let loss = (wanted.clone() * log_probability.clone()).neg();
@@ -138,7 +148,7 @@ pub fn distillation(
 
     let difference = (student.exp() - teacher).reshape([students * rows, width]);
     let gradient = difference * weights * TEMPERATURE;
-    let none = Tensor::zeros([rows, width], &gradient.device());
+    let none = Tensor::zeros([rows, width], like(&gradient));
     (per_layer, Tensor::cat(vec![gradient, none], 0))
 }
 
@@ -173,7 +183,7 @@ mod tests {
     #[test]
     fn an_offset_between_two_bins_is_their_weighted_mean() {
         let offsets = LOSS.offsets();
-        for value in [-3.9_f32, -0.5, 0.0, 0.1, 2.0] {
+        for value in [-3.9_f64, -0.5, 0.0, 0.1, 2.0] {
             let bin = LOSS.bin(value, &offsets);
             let mean =
                 bin.weight_left * offsets[bin.left] + bin.weight_right * offsets[bin.left + 1];

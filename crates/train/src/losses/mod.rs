@@ -9,12 +9,18 @@ pub mod boxes;
 pub mod class;
 pub mod edges;
 
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{Device, Int, Tensor, TensorCreationOptions, TensorData};
 
-/// A one-dimensional tensor of these values.
-pub(crate) fn upload(values: Vec<f32>, device: &Device) -> Tensor<1> {
+/// On the device of another tensor, off the graph, and as precise.
+pub(crate) fn like<const D: usize>(tensor: &Tensor<D>) -> TensorCreationOptions {
+    let device = tensor.device();
+    (&if device.is_autodiff() { device.inner() } else { device }, tensor.dtype()).into()
+}
+
+/// A one-dimensional tensor of these values, rounded to what the options hold.
+pub(crate) fn upload(values: Vec<f64>, options: &TensorCreationOptions) -> Tensor<1> {
     let count = values.len();
-    Tensor::from_data(TensorData::new(values, [count]), device)
+    Tensor::from_data(TensorData::new(values, [count]), options.clone())
 }
 
 /// A one-dimensional tensor of these indices.

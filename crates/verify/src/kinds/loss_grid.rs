@@ -17,7 +17,7 @@ pub fn verify(case: &Case, device: &Device, check: &mut Check) -> Result<(), Cas
             // A quality of -1 marks a negative.
             if q >= 0.0 {
                 positives.places.push(logits.len());
-                positives.qualities.push(q as f32);
+                positives.qualities.push(q);
             }
             logits.push((p / (1.0 - p)).ln() as f32);
         }

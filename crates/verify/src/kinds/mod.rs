@@ -92,6 +92,14 @@ pub fn verify(folder: &Path, device: &Device) -> CaseReport {
             ),
         },
     };
-    let Check { worst, compared, beyond } = check;
-    CaseReport { name: report::name(folder), kind: Some(kind), outcome, worst, compared, beyond }
+    let Check { worst, compared, beyond, parts } = check;
+    CaseReport {
+        name: report::name(folder),
+        kind: Some(kind),
+        outcome,
+        worst,
+        compared,
+        beyond,
+        parts,
+    }
 }

@@ -79,7 +79,7 @@ fn compare(
     let mut same: [[Vec<f64>; 2]; 3] = Default::default();
     for (index, own) in ours.iter().enumerate() {
         let [bin, left, right] = [0, 1, 2].map(|array| expected[array][index]);
-        let weights = [own.weight_left, own.weight_right].map(f64::from);
+        let weights = [own.weight_left, own.weight_right];
         positions[0].push(position(own.left as f64, weights));
         positions[1].push(position(bin.floor(), [left, right]));
         if bin.floor() == own.left as f64 {

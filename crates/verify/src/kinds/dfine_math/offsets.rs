@@ -13,7 +13,7 @@ pub fn bins(case: &Case, check: &mut Check) -> Result<(), CaseError> {
         let reg_max = number_after(name, "reg_max")? as usize;
         let [reg_scale, up] = [number_after(name, "reg_scale")?, number_after(name, "up")?];
         let ours = distribution::offsets(reg_max, reg_scale, up);
-        check.array(case, name, &ours, case.tolerance("")?)?;
+        check.values(name, &ours, &case.array(name)?.values, case.tolerance("")?)?;
     }
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 mod arrays;
 mod names;
+mod precision;
 mod rules;
 mod watcher;
 
@@ -17,6 +18,7 @@ use deim_train::step::{Learner, Lesson, Watch};
 
 use self::arrays::{Computed, Step};
 use self::names::{Names, Values};
+use self::precision::Precision;
 use self::rules::Rules;
 use self::watcher::Watcher;
 use super::loss::failed;
@@ -31,14 +33,25 @@ pub fn verify(case: &Case, device: &Device, check: &mut Check) -> Result<(), Cas
     let config = config(case, check)?;
     let names = Names::read(case)?;
     let rules = Rules::read(case)?;
-    let mut trainer = Trainer::new(case, &config, device)?;
-    groups(&config, &names, trainer.learner.detector(), check)?;
-    for step in 0..case.count("steps")? {
-        let prefix = format!("step{step}.");
-        let mut watcher = Watcher::new(case, &prefix, rules, check);
-        let mut ours = trainer.step(step, &mut watcher)?;
-        ours.gradients = watcher.finish()?;
-        Step { case, names: &names, rules, step, ours: &ours }.compare(&config, check)?;
+    for precision in [Precision::Double, Precision::Single] {
+        let mut part = Check::default();
+        let mut trainer = Trainer::new(case, &config, precision, device)?;
+        groups(&config, &names, trainer.learner.detector(), &mut part)?;
+        for step in 0..case.count("steps")? {
+            let prefix = format!("step{step}.");
+            let rules = match precision {
+                Precision::Single => rules,
+                Precision::Double => {
+                    Rules::exact(case.shaped(&format!("{prefix}grad_norm_global"), &[2])?.values[1])
+                }
+            };
+            let mut watcher = Watcher::new(case, &prefix, rules, precision, &mut part);
+            let mut ours = trainer.step(step, &mut watcher)?;
+            ours.gradients = watcher.finish()?;
+            let step = Step { case, names: &names, rules, precision, step, ours: &ours };
+            step.compare(&config, &mut part)?;
+        }
+        check.include(precision.name(), part);
     }
     Ok(())
 }
@@ -47,18 +60,24 @@ pub fn verify(case: &Case, device: &Device, check: &mut Check) -> Result<(), Cas
 struct Trainer<'a> {
     case: &'a Case,
     config: &'a Config,
+    precision: Precision,
     device: Device,
     learner: Learner,
 }
 
 impl<'a> Trainer<'a> {
-    fn new(case: &'a Case, config: &'a Config, device: &Device) -> Result<Self, CaseError> {
+    fn new(
+        case: &'a Case,
+        config: &'a Config,
+        precision: Precision,
+        device: &Device,
+    ) -> Result<Self, CaseError> {
         let with_gradients = device.clone().autodiff();
-        let detector = detector::filled(case, config, &with_gradients)?;
-        let averaged = detector::filled(case, config, device)?;
+        let detector = precision.of(detector::filled(case, config, &with_gradients)?);
+        let averaged = precision.of(detector::filled(case, config, device)?);
         let classes = case.count("num_classes")?;
         let learner = Learner::new(config, classes, detector, averaged).map_err(failed)?;
-        Ok(Self { case, config, device: with_gradients, learner })
+        Ok(Self { case, config, precision, device: with_gradients, learner })
     }
 
     /// Makes a step of the case; all it gives but the gradients.
@@ -66,10 +85,15 @@ impl<'a> Trainer<'a> {
         let case = self.case;
         let prefix = format!("step{step}.");
         let images = detector::images(case, case.text(&format!("{prefix}seed"))?, &self.device)?;
+        let images = images.cast(self.precision.dtype());
         let targets = case.targets_at(&prefix, case.count("batch")?)?;
         let [_, _, height, width] = images.dims();
         let queries = self.learner.detector().queries([height, width]);
-        let denoising = noise(case, &prefix, self.config, &targets, queries, &self.device)?;
+        let mut denoising = noise(case, &prefix, self.config, &targets, queries, &self.device)?;
+        if let Some(made) = &mut denoising {
+            let boxes = &mut made.queries.boxes_unactivated;
+            *boxes = boxes.clone().cast(self.precision.dtype());
+        }
         let lesson = Lesson { images, targets: &targets, denoising: denoising.as_ref() };
         let before = read(self.learner.detector());
         self.learner.step(lesson, &constant_rate(), step as u64, watch).map_err(failed)?;
@@ -182,6 +206,6 @@ fn noise(
 fn read(detector: &Detector) -> Values {
     weights::read(detector)
         .into_iter()
-        .map(|(name, data)| (name, data.iter::<f32>().collect()))
+        .map(|(name, data)| (name, data.iter::<f64>().collect()))
         .collect()
 }

@@ -58,10 +58,10 @@ impl Names {
 }
 
 /// Flat values by official name.
-pub type Values = BTreeMap<String, Vec<f32>>;
+pub type Values = BTreeMap<String, Vec<f64>>;
 
 /// The values of a tensor of a known shape.
-pub fn values<'a>(all: &'a Values, name: &str, shape: &[usize]) -> Result<&'a [f32], CaseError> {
+pub fn values<'a>(all: &'a Values, name: &str, shape: &[usize]) -> Result<&'a [f64], CaseError> {
     let found = all.get(name).ok_or_else(|| CaseError::new(format!("our model lacks '{name}'")))?;
     let expected = shape.iter().product::<usize>();
     if found.len() != expected {
@@ -72,6 +72,6 @@ pub fn values<'a>(all: &'a Values, name: &str, shape: &[usize]) -> Result<&'a [f
 }
 
 /// The L2 norm in 64 bits.
-pub fn norm(values: &[f32]) -> f64 {
-    values.iter().map(|&value| f64::from(value).powi(2)).sum::<f64>().sqrt()
+pub fn norm(values: &[f64]) -> f64 {
+    values.iter().map(|value| value.powi(2)).sum::<f64>().sqrt()
 }

@@ -10,10 +10,11 @@ use deim_train::optimizer::{NamedGradients, global_norm};
 use deim_train::step::Watch;
 
 use super::names::Values;
+use super::precision::Precision;
 use super::rules::Rules;
 use crate::case::{Case, CaseError};
 use crate::compare::{Check, Tolerance};
-use crate::kinds::loss::{failed, pairs};
+use crate::kinds::loss::pairs;
 use crate::probe;
 use crate::selection::{Bounds, Selection};
 
@@ -27,6 +28,7 @@ pub struct Watcher<'a> {
     case: &'a Case,
     check: &'a mut Check,
     rules: Rules,
+    precision: Precision,
     /// `step0.` and so on.
     prefix: String,
     layers: usize,
@@ -40,11 +42,18 @@ pub struct Watcher<'a> {
 }
 
 impl<'a> Watcher<'a> {
-    pub fn new(case: &'a Case, prefix: &str, rules: Rules, check: &'a mut Check) -> Self {
+    pub fn new(
+        case: &'a Case,
+        prefix: &str,
+        rules: Rules,
+        precision: Precision,
+        check: &'a mut Check,
+    ) -> Self {
         Self {
             case,
             check,
             rules,
+            precision,
             prefix: prefix.to_owned(),
             layers: 0,
             has_pre: false,
@@ -67,6 +76,12 @@ impl<'a> Watcher<'a> {
             }
         }
         Ok(self.gradients)
+    }
+
+    /// A number that is stored in 32 and in 64 bits.
+    fn both(&self, name: &str) -> Result<f64, CaseError> {
+        let values = &self.case.shaped(name, &[2])?.values;
+        Ok(self.precision.of_both([values[0], values[1]]))
     }
 
     /// Runs a comparison, unless one before it could not be made.
@@ -190,31 +205,35 @@ impl<'a> Watcher<'a> {
     }
 
     fn all_losses(&mut self, losses: &Losses) -> Result<(), CaseError> {
-        let values = losses.values.clone().try_into_vec_as::<f32>().map_err(failed)?;
+        let values: Vec<f64> = losses.values.clone().into_data().iter().collect();
         let names = self.case.texts("loss_names")?;
         let mut sorted = [names.clone(), losses.terms.clone()];
         sorted.iter_mut().for_each(|names| names.sort_unstable());
         self.check.same("loss_names", &sorted[1], &sorted[0]);
-        let expected = self.case.shaped(&format!("{}loss", self.prefix), &[names.len()])?;
+        let expected = match self.precision {
+            Precision::Single => "loss",
+            Precision::Double => "loss_f64",
+        };
+        let expected = self.case.shaped(&format!("{}{expected}", self.prefix), &[names.len()])?;
         for (name, &expected) in names.iter().zip(&expected.values) {
             let Some(term) = losses.terms.iter().position(|term| term == name) else { continue };
             let name = format!("{}{name}", self.prefix);
-            let ours = f64::from(values[term]);
+            let ours = values[term];
             self.check.values(&name, &[ours], &[expected], self.rules.loss)?;
         }
         let name = format!("{}loss_total", self.prefix);
-        let total = f64::from(losses.total.clone().into_scalar::<f32>());
-        let expected = self.case.shaped(&name, &[2])?.values[0];
+        let total = losses.total.clone().into_scalar::<f64>();
+        let expected = self.both(&name)?;
         self.check.values(&name, &[total], &[expected], self.rules.loss)
     }
 
     fn all_gradients(&mut self, gradients: &NamedGradients) -> Result<(), CaseError> {
         let name = format!("{}grad_norm_global", self.prefix);
-        let expected = self.case.shaped(&name, &[2])?.values[0];
-        let norm = global_norm(gradients).map_or(0.0, |norm| norm.into_scalar::<f32>());
-        self.check.values(&name, &[f64::from(norm)], &[expected], self.rules.global_norm)?;
+        let expected = self.both(&name)?;
+        let norm = global_norm(gradients).map_or(0.0, |norm| norm.into_scalar::<f64>());
+        self.check.values(&name, &[norm], &[expected], self.rules.global_norm)?;
         for (name, gradient) in gradients {
-            let values = gradient.clone().try_into_vec_as::<f32>().map_err(failed)?;
+            let values = gradient.clone().into_data().iter::<f64>().collect();
             self.gradients.insert(name.clone(), values);
         }
         Ok(())
