@@ -293,3 +293,49 @@ fn cells(page: &mut String, study: &Study) {
         let _ = writeln!(page, "- {}: {}", row.label(&study.names), ids.join(", "));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gather::{gather, seeds};
+    use crate::samples;
+
+    fn study(references: &[usize]) -> Study {
+        let mut experiment = samples::experiment();
+        experiment.references = references.to_vec();
+        experiment.reference = references[0];
+        let ledger = samples::ledger(&experiment);
+        let cells = samples::cells(&experiment, &seeds(&experiment, &ledger), "cpu");
+        gather(&experiment, &cells, &ledger).unwrap()
+    }
+
+    #[test]
+    fn a_row_with_a_reference_of_its_own_says_which() {
+        let study = study(&[0, 0, 1]);
+        let page = page(&study, &[]);
+        assert!(page.contains("AP against its own reference"), "{page}");
+        let row = |start: &str| page.lines().find(|line| line.starts_with(start)).unwrap();
+        assert!(row("| 1.3 |").contains("| reference |"), "{page}");
+        assert!(row("| 1.5 |").contains("over gamma 1.3 |"), "{page}");
+        assert!(row("| 2.0 |").contains("over gamma 1.5 | **worse** |"), "{page}");
+        assert!(study.verdict().contains("annot tell gamma 1.5 from gamma 1.3"));
+        assert!(study.verdict().contains("Worse than gamma 1.5: gamma 2.0"));
+    }
+
+    #[test]
+    fn printed_numbers_never_stand_in_a_row_of_measured_ones_without_italics() {
+        let page = page(&study(&[1, 1, 1]), &[]);
+        let (measured, printed) = page.split_once("## Printed in the paper, not measured").unwrap();
+        assert!(measured.contains("| *52.4* |") && !measured.contains("| 52.4 |"), "{measured}");
+        assert!(printed.contains("| 1.5 | 52.4 | 24 |"), "{printed}");
+        assert!(measured.contains("comes from another data set, model and budget"));
+    }
+
+    #[test]
+    fn what_is_not_as_published_is_said_below_the_table() {
+        let mut study = study(&[1, 1, 1]);
+        assert!(!page(&study, &[]).contains("not as published"));
+        study.caveats = vec!["half of the images".to_owned()];
+        assert!(page(&study, &[]).contains("- not as published: half of the images\n"));
+    }
+}

@@ -64,9 +64,9 @@ impl Printed {
         let circumstances = table.rows.iter().flat_map(|row| row.about.iter());
         let words = circumstances.filter(|(key, _)| !QUANTITIES.contains(&key.as_str()));
         let words: BTreeSet<String> = words.map(|(key, _)| key.clone()).collect();
-        let has = |cell: &&str| table.rows.iter().any(|row| row.number(cell).is_some());
+        let has = |cell: &str| table.rows.iter().any(|row| row.number(cell).is_some());
         let columns = METRICS.into_iter().chain(QUANTITIES);
-        let columns: Vec<&'static str> = columns.filter(|cell| has(&cell)).collect();
+        let columns: Vec<&'static str> = columns.filter(|cell| has(cell)).collect();
         let mut head: Vec<String> = short_names(&keys);
         head.extend(words.iter().cloned());
         head.extend(columns.iter().map(|cell| self::head(cell).to_owned()));
