@@ -102,3 +102,27 @@ fn caption(study: &Study) -> String {
         measured_on(study)
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gather::{gather, seeds};
+    use crate::samples;
+
+    #[test]
+    fn only_areas_that_were_measured_get_a_column_and_none_no_figure() {
+        let experiment = samples::experiment();
+        let ledger = samples::ledger(&experiment);
+        let cells = samples::cells(&experiment, &seeds(&experiment, &ledger), "cpu");
+        let mut study = gather(&experiment, &cells, &ledger).unwrap();
+        let svg = areas(&study).unwrap().unwrap();
+        assert!(svg.contains("\nsmall\n") && !svg.contains("\nmedium\n"), "{svg}");
+        study.rows.iter_mut().for_each(|row| row.spreads.clear());
+        assert_eq!(areas(&study).unwrap(), None);
+    }
+
+    #[test]
+    fn an_interval_wider_than_all_values_is_cut() {
+        assert_eq!([-0.4, 0.25, 1.3].map(percent), [0.0, 25.0, 100.0]);
+    }
+}
