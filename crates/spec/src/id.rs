@@ -153,6 +153,8 @@ mod tests {
                 "rtdetrv2" => "dfine",
                 "rt-detrv2" => "dfine",
                 "bilinear" => "discrete",
+                "others" => "itself",
+                "random" => "oldest",
                 other => panic!("a new choice needs another one to change to: {other}"),
             }),
             other => panic!("not a leaf: {other}"),

@@ -122,6 +122,7 @@ mod tests {
         assert_eq!(hgnetv2, ["model.backbone.kind"]);
         assert_eq!(broken(|c| c.model.backbone.freeze_at = 5), ["model.backbone.freeze_at"]);
         assert_eq!(broken(|c| c.data.batch_size = 0), ["data.batch_size"]);
+        assert_eq!(broken(|c| c.augment.mosaic_cache = 0), ["augment.mosaic_cache"]);
         assert_eq!(broken(|c| c.data.batch_size = 513), ["data.batch_size"]);
         assert_eq!(broken(|c| c.data.synthetic.min_objects = 16), ["data.synthetic.min_objects"]);
     }
