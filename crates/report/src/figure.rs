@@ -158,11 +158,16 @@ fn percent(value: f64) -> f64 {
     value * 100.0
 }
 
+/// The same of an AP: none is outside of 0 and 100 %, though an interval of two seeds may be.
+fn share(value: f64) -> f64 {
+    percent(value).clamp(0.0, 100.0)
+}
+
 /// AP of every seed, its mean and the mean's interval.
 fn measured(root: &Sheet<'_>, study: &Study, layout: &Layout) -> Result<(), Error> {
     let shown = study.rows.iter().flat_map(|row| {
         let seeds = row.cells.iter().filter_map(|cell| cell.ap);
-        seeds.chain(row.interval.into_iter().flatten()).map(percent)
+        seeds.chain(row.interval.into_iter().flatten()).map(share)
     });
     let axis = Axis::around(shown, 4);
     let panel = Panel::new(root, layout.rows, layout.measured, &axis, "AP (%)")?;
@@ -175,7 +180,7 @@ fn measured(root: &Sheet<'_>, study: &Study, layout: &Layout) -> Result<(), Erro
         for ap in row.cells.iter().filter_map(|cell| cell.ap) {
             panel.seed(percent(ap), y + 8.0)?;
         }
-        panel.estimate(percent(mean), row.interval.map(|ends| ends.map(percent)), y - 2.0)?;
+        panel.estimate(percent(mean), row.interval.map(|ends| ends.map(share)), y - 2.0)?;
     }
     Ok(())
 }
@@ -220,8 +225,10 @@ fn printed(root: &Sheet<'_>, study: &Study, layout: &Layout, sides: Sides) -> Re
 }
 
 fn caption(study: &Study) -> String {
-    let bars = match study.rows.iter().any(|row| row.interval.is_some()) {
-        true => "bars: 95 % intervals; ",
+    let intervals = || study.rows.iter().filter_map(|row| row.interval);
+    let bars = match intervals().flatten().any(|end| percent(end) != share(end)) {
+        true => "bars: 95 % intervals, cut at 0 and 100; ",
+        false if intervals().next().is_some() => "bars: 95 % intervals; ",
         false => "",
     };
     let reference = match study.has_one_reference() {
@@ -257,6 +264,15 @@ mod tests {
         let svg = figure(&study()).unwrap();
         assert!(svg.contains("the reference is"), "{svg}");
         assert!(!svg.contains("\nto gamma 1.5\n"));
+    }
+
+    #[test]
+    fn an_interval_that_no_ap_can_fill_is_cut_and_said_to_be() {
+        let mut study = study();
+        assert!(!figure(&study).unwrap().contains("cut at 0"));
+        study.rows[0].interval = Some([-0.4, 0.9]);
+        let svg = figure(&study).unwrap();
+        assert!(svg.contains("cut at 0") && !svg.contains("\n\u{2212}20\n"), "{svg}");
     }
 
     #[test]
