@@ -3,6 +3,7 @@
 mod arrays;
 mod names;
 mod precision;
+mod rounding;
 mod rules;
 mod watcher;
 
@@ -50,6 +51,10 @@ pub fn verify(case: &Case, device: &Device, check: &mut Check) -> Result<(), Cas
             ours.gradients = watcher.finish()?;
             let step = Step { case, names: &names, rules, precision, step, ours: &ours };
             step.compare(&config, &mut part)?;
+        }
+        // Only what is right in 64 bits can be wrong by rounding.
+        if precision == Precision::Single && check.beyond.is_empty() {
+            rounding::explain(&mut part);
         }
         check.include(precision.name(), part);
     }
