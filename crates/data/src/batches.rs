@@ -141,7 +141,7 @@ mod tests {
 
     fn batch(step: u64) -> Batch {
         Batch {
-            images: vec![],
+            images: Default::default(),
             size: 0,
             targets: vec![],
             image_ids: vec![step as i64],

@@ -8,6 +8,7 @@ use crate::batches::{Batches, Make};
 use crate::dataset::Dataset;
 use crate::draws::epoch_order;
 use crate::error::DataError;
+use crate::planes::Planes;
 use crate::policy::Policy;
 use crate::sample::{Batch, Sample, Target};
 use crate::transforms::resize::resize_image;
@@ -125,7 +126,7 @@ pub(crate) fn collate(
 ) -> Result<Batch, DataError> {
     let count = samples.len();
     let mut batch = Batch {
-        images: Vec::new(),
+        images: Planes::default(),
         size: 0,
         targets: Vec::with_capacity(count),
         image_ids: Vec::with_capacity(count),
@@ -137,7 +138,8 @@ pub(crate) fn collate(
         let volume = sample.image.pixels.len();
         if position == 0 {
             batch.size = sample.image.width;
-            batch.images = vec![0.0; count * volume];
+            // The loop writes every number.
+            batch.images = Planes::filled(count * volume, |_| ());
         }
         tensor::write_chw(&sample.image, &mut batch.images[position * volume..][..volume]);
         batch.targets.push(if with_targets { tensor::target(&sample) } else { Target::default() });

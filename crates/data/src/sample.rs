@@ -1,5 +1,7 @@
 //! What the loader moves: one image with its boxes, and a batch of them.
 
+use crate::planes::Planes;
+
 /// An image of 8-bit RGB pixels, row by row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Image {
@@ -53,7 +55,7 @@ pub struct Target {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Batch {
     /// `[batch, 3, size, size]`, values in `[0, 1]`, not normalised further (deim-facts 0.14).
-    pub images: Vec<f32>,
+    pub images: Planes,
     /// Side of the square images.
     pub size: usize,
     pub targets: Vec<Target>,

@@ -86,7 +86,7 @@ impl Evaluator {
 /// A batch's images `[batch, 3, size, size]` on a device.
 pub fn images(batch: &Batch, device: &Device) -> Tensor<4> {
     let shape = [batch.targets.len(), 3, batch.size, batch.size];
-    Tensor::from_data(TensorData::new(batch.images.clone(), shape), device)
+    Tensor::from_data(TensorData::new(batch.images.to_vec(), shape), device)
 }
 
 #[cfg(test)]

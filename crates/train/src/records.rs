@@ -78,7 +78,7 @@ mod tests {
     fn batch(dropped_boxes: usize) -> Batch {
         let target = Target { labels: vec![0, 1], boxes: vec![[0.5; 4]; 2] };
         Batch {
-            images: vec![],
+            images: Default::default(),
             size: 0,
             targets: vec![target, Target::default()],
             image_ids: vec![0, 1],

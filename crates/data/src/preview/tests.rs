@@ -130,7 +130,7 @@ fn pixels_and_boxes_survive_the_way_through_a_batch() {
     let mut images = vec![0.0; 3 * side * side];
     write_chw(&sample.image, &mut images);
     let batch = crate::sample::Batch {
-        images,
+        images: images.into(),
         size: side,
         targets: vec![target(&sample)],
         image_ids: vec![1],

@@ -75,7 +75,7 @@ mod tests {
     #[test]
     fn a_batch_of_one_doubles_its_targets() {
         let mixed = mixup(batch(&[0.25]), 0.5);
-        assert_eq!(mixed.images, [0.25; 3]);
+        assert_eq!(mixed.images[..], [0.25; 3]);
         assert_eq!(mixed.targets[0].labels, [0, 0]);
     }
 

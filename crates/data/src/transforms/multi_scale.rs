@@ -1,5 +1,6 @@
 //! One size per batch: the list of sizes and the nearest-neighbour resize (deim-facts 2 and 3.4).
 
+use crate::planes::Planes;
 use crate::sample::Batch;
 
 /// The sizes a batch of base size `base` is drawn from: steps of 32 from three quarters up, the base
@@ -33,18 +34,22 @@ pub fn resize_batch(mut batch: Batch, size: usize) -> Batch {
 }
 
 /// Planes of `from` (height, width) resized to `to`, each output pixel the nearest input pixel.
-pub fn resize_planes(planes: &[f32], from: [usize; 2], to: [usize; 2]) -> Vec<f32> {
+pub fn resize_planes(planes: &[f32], from: [usize; 2], to: [usize; 2]) -> Planes {
     let rows = nearest_indices(from[0], to[0]);
     let columns = nearest_indices(from[1], to[1]);
     let count = planes.len() / (from[0] * from[1]);
-    let mut out = Vec::with_capacity(count * to[0] * to[1]);
-    for plane in planes.chunks_exact(from[0] * from[1]) {
-        for &y in &rows {
-            let row = &plane[y * from[1]..][..from[1]];
-            out.extend(columns.iter().map(|&x| row[x]));
+    Planes::filled(count * to[0] * to[1], |out| {
+        let sources = planes.chunks_exact(from[0] * from[1]);
+        let targets = out.chunks_exact_mut((to[0] * to[1]).max(1));
+        for (plane, target) in sources.zip(targets) {
+            for (&y, line) in rows.iter().zip(target.chunks_exact_mut(to[1])) {
+                let row = &plane[y * from[1]..][..from[1]];
+                for (value, &x) in line.iter_mut().zip(&columns) {
+                    *value = row[x];
+                }
+            }
         }
-    }
-    out
+    })
 }
 
 #[cfg(test)]
