@@ -132,6 +132,9 @@ fn prospect(outlook: &Outlook, experiment: &Experiment) -> String {
     text
 }
 
+/// A program of another age knows other keys, and a table has no room for all of them.
+const SHOWN: usize = 3;
+
 /// The plan for a reader.
 pub fn text(plan: &Plan) -> String {
     let mut table = Table::new();
@@ -222,11 +225,14 @@ fn detail(cell: &Cell) -> String {
         }
         State::Failed { reason } => reason.clone(),
         State::Stale { finished, differences } => {
-            let changes: Vec<String> = differences.iter().map(ToString::to_string).collect();
-            let changes = match changes.is_empty() {
-                true => "the same configuration under another id".to_owned(),
-                false => changes.join(", "),
-            };
+            let shown = differences.iter().take(SHOWN).map(ToString::to_string);
+            let mut changes = shown.collect::<Vec<_>>().join(", ");
+            if differences.is_empty() {
+                changes.push_str("the same configuration has another id");
+            }
+            if let Some(more) = differences.len().checked_sub(SHOWN).filter(|more| *more > 0) {
+                changes.push_str(&format!(" and {more} more (--json lists them)"));
+            }
             joined(vec![format!("{} is finished, but {changes}", short(finished)), left()])
         }
     }

@@ -289,7 +289,8 @@ fn stale(cell: &Cell, own: &BTreeMap<String, History>, setting: &Setting) -> Opt
         (same && history.finished.is_some()).then_some((&history.last, id, provenance))
     });
     let (_, id, provenance) = candidates.max_by_key(|(last, id, _)| (*last, *id))?;
-    let mut differences = differences::between(&provenance.config, &Recorded::from(&cell.config));
+    // What changes every cell stands first.
+    let mut differences = Vec::new();
     if provenance.numerics != setting.numerics {
         differences.push(Difference::new("numerics", provenance.numerics, setting.numerics));
     }
@@ -298,6 +299,7 @@ fn stale(cell: &Cell, own: &BTreeMap<String, History>, setting: &Setting) -> Opt
         let (before, after) = (short(&provenance.manifest), short(&cell.manifest));
         differences.push(Difference::new("data set", before, after));
     }
+    differences.extend(differences::between(&provenance.config, &Recorded::from(&cell.config)));
     Some(State::Stale { finished: id.clone(), differences })
 }
 
