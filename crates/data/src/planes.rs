@@ -1,8 +1,8 @@
 //! The numbers of a batch, in memory that is used again.
 //!
 //! A batch of 640 pixels is tens of megabytes. An allocator gives memory of that size back to the
-//! system and asks for it anew, and the system clears it page by page, which takes longer than
-//! filling it: with fresh memory for every batch, decoding and resizing took twice as long.
+//! system and asks for it anew, and the system clears it page by page: with fresh
+//! memory for every batch, decoding and resizing took half as long again.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::{Mutex, PoisonError};
