@@ -27,6 +27,11 @@ pub enum DataError {
          `data.synthetic.min_objects` asks for {wanted}; lower it or raise `data.synthetic.scene_size`"
     )]
     Crowded { split: &'static str, index: usize, placed: usize, wanted: usize, size: usize },
+    #[error(
+        "a mosaic of the images with the ids {images:?} needs a canvas of {width} x {height} pixels: one is too long \
+         and another too tall to stand in one mosaic; leave them out, or set `augment.mosaic = 0`"
+    )]
+    Mosaic { images: [i64; 4], width: usize, height: usize },
     /// A panic while a batch was made, in a worker or inline.
     #[error("making batch {step} panicked: {message}")]
     Panicked { step: u64, message: String },

@@ -11,12 +11,15 @@ use crate::sample::{Batch, Sample};
 use crate::transforms::course::Course;
 use crate::transforms::iou_crop::IouCrop;
 use crate::transforms::mixup::{draw_beta, mixup};
-use crate::transforms::mosaic::{Affine, stitch};
+use crate::transforms::mosaic::{Affine, canvas, stitch};
 use crate::transforms::mosaic_cache::{History, MosaicCache};
 use crate::transforms::multi_scale::{generate_scales, resize_batch};
 use crate::transforms::photometric::Photometric;
 use crate::transforms::resize::resize_shorter;
 use crate::transforms::zoom_out::ZoomOut;
+
+/// Pixels of the largest canvas of a mosaic, 800 MB. Images of usual shapes need a hundredth of it.
+const LARGEST_CANVAS: usize = 1 << 28;
 
 /// The training transforms of one configuration and seed.
 ///
@@ -188,7 +191,13 @@ impl Policy {
                 [kept(others[0])?, kept(others[1])?, kept(others[2])?]
             }
         };
-        let merged = stitch(&[&own, &a, &b, &c]);
+        let tiles = [&*own, &*a, &*b, &*c];
+        let [width, height] = canvas(&tiles);
+        if width.saturating_mul(height) > LARGEST_CANVAS {
+            let images = tiles.map(|tile| tile.image_id);
+            return Err(DataError::Mosaic { images, width, height });
+        }
+        let merged = stitch(&tiles);
         let affine = Affine::draw(merged.image.width, merged.image.height, &mut draws);
         Ok(affine.apply(merged))
     }

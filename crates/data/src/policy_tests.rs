@@ -273,3 +273,47 @@ fn every_box_is_either_in_the_batch_or_counted_as_dropped() {
     let batches = loader.batches(4, 0).map(|batch| batch.unwrap().dropped_boxes);
     assert_eq!(batches.sum::<usize>(), dropped);
 }
+
+/// A long image and a tall one.
+struct Extremes;
+
+impl Dataset for Extremes {
+    fn len(&self) -> usize {
+        2
+    }
+    fn sample(&self, index: usize) -> Result<Arc<Sample>, DataError> {
+        let [width, height] = if index == 0 { [3000, 30] } else { [30, 3000] };
+        Ok(Arc::new(Sample {
+            image: Image::black(width, height),
+            boxes: vec![],
+            labels: vec![],
+            image_id: index as i64,
+            original_size: [width as u32, height as u32],
+            dropped_boxes: 0,
+        }))
+    }
+    fn truth(&self, index: usize) -> Result<Truth, DataError> {
+        White.truth(index)
+    }
+    fn classes(&self) -> &[String] {
+        &[]
+    }
+    fn category_ids(&self) -> &[i64] {
+        &[]
+    }
+    fn manifest(&self) -> &str {
+        "extremes"
+    }
+}
+
+#[test]
+fn a_mosaic_of_a_long_and_a_tall_image_is_refused_before_it_takes_the_memory() {
+    let mut config = config();
+    config.augment.mosaic = 1.0;
+    config.augment.mosaic_tile = 128;
+    let policy = Policy::new(&config, 0).unwrap();
+    let refused =
+        (0..4).filter_map(|index| policy.sample(&Extremes, 2 + index % 2, 0).err()).next();
+    let error = refused.expect("a mosaic of both shapes").to_string();
+    assert!(error.contains("25600 x 25600") && error.contains("augment.mosaic = 0"), "{error}");
+}

@@ -19,13 +19,19 @@ pub fn merge(sources: &[&Sample; 4], tile: usize) -> Sample {
     stitch(&tiles.each_ref())
 }
 
+/// Width and height of the canvas that four tiles need: a long tile beside a tall one needs a large one.
+pub fn canvas(tiles: &[&Sample; 4]) -> [usize; 2] {
+    let most = |side: fn(&Image) -> usize| tiles.iter().map(|tile| side(&tile.image)).max();
+    [most(|image| image.width), most(|image| image.height)].map(|side| 2 * side.unwrap_or(0))
+}
+
 /// Four tiles, top-left in the cells of a black canvas. Cells are as large as the largest tile. The
 /// id and size of the first tile stay.
 pub fn stitch(tiles: &[&Sample; 4]) -> Sample {
-    let cell_width = tiles.iter().map(|tile| tile.image.width).max().unwrap_or(0);
-    let cell_height = tiles.iter().map(|tile| tile.image.height).max().unwrap_or(0);
+    let [width, height] = canvas(tiles);
+    let (cell_width, cell_height) = (width / 2, height / 2);
     let mut merged = Sample {
-        image: Image::black(2 * cell_width, 2 * cell_height),
+        image: Image::black(width, height),
         boxes: Vec::new(),
         labels: Vec::new(),
         image_id: tiles[0].image_id,
