@@ -6,7 +6,7 @@
 //!
 //! * the **mean difference** with its 95 % interval (Student t, `n - 1` degrees of freedom);
 //! * the **verdict**: *better* or *worse* when the paired t test, after Holm's correction over all
-//!   rows compared, is below 0.05; otherwise *cannot tell*. The interval is not corrected, so an
+//!   rows compared, is below 0.05 and rests on three seeds or more; otherwise *cannot tell*. The interval is not corrected, so an
 //!   interval that excludes 0 may stand beside *cannot tell*: that row is only one of many;
 //! * the **sign-flip p**: the exact share of the `2^n` ways to flip the signs of the differences
 //!   whose mean is at least as far from 0. It assumes only that without an effect the differences
@@ -25,6 +25,9 @@ use crate::student;
 
 /// The share of false alarms that a verdict accepts over all rows together.
 pub const LEVEL: f64 = 0.05;
+/// The fewest common seeds that a verdict may rest on. The spread of two differences says next to
+/// nothing: a t test of two calls any pair that happens to agree a discovery.
+pub const LEAST_SEEDS: usize = 3;
 /// The share of repetitions in which the minimum detectable effect is found.
 pub const POWER: f64 = 0.8;
 /// The most seeds for which all `2^n` sign flips are tried.
@@ -93,8 +96,9 @@ pub fn compare_pairs<'a>(
         let comparison = &mut comparisons[row];
         comparison.t_test_holm = Some(corrected);
         comparison.verdict = match comparison.difference {
-            Some(difference) if corrected < LEVEL && difference > 0.0 => Verdict::Better,
-            Some(difference) if corrected < LEVEL && difference < 0.0 => Verdict::Worse,
+            _ if comparison.seeds < LEAST_SEEDS || corrected >= LEVEL => Verdict::CannotTell,
+            Some(difference) if difference > 0.0 => Verdict::Better,
+            Some(difference) if difference < 0.0 => Verdict::Worse,
             _ => Verdict::CannotTell,
         };
     }
@@ -211,6 +215,14 @@ mod tests {
     }
 
     #[test]
+    fn two_seeds_that_happen_to_agree_are_no_discovery() {
+        let two = one(&[0.100, 0.101]);
+        assert!(two.t_test_holm.is_some_and(|p| p < LEVEL), "{two:?}");
+        assert_eq!(two.verdict, Verdict::CannotTell);
+        assert_eq!(one(&[0.100, 0.101, 0.102]).verdict, Verdict::Better);
+    }
+
+    #[test]
     fn few_seeds_bound_the_sign_flip_test_from_below() {
         assert_eq!(one(&[0.1, 0.11, 0.12]).sign_flip, Some(0.25));
         assert_eq!(one(&[0.1; 5]).sign_flip, Some(0.0625));
@@ -322,7 +334,9 @@ mod tests {
             match comparison.verdict {
                 Verdict::Better => prop_assert!(difference > 0.0 && low > 0.0),
                 Verdict::Worse => prop_assert!(difference < 0.0 && high < 0.0),
-                Verdict::CannotTell => prop_assert!(low <= 1e-12 && high >= -1e-12),
+                Verdict::CannotTell => prop_assert!(
+                    values.len() < LEAST_SEEDS || (low <= 1e-12 && high >= -1e-12)
+                ),
             }
         }
 

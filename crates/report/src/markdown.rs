@@ -203,10 +203,11 @@ pub fn notes(study: &Study) -> Vec<String> {
     );
     notes.push(format!(
         "±: sample standard deviation over seeds; differences are paired by seed, with Student's 95 % interval; the \
-         verdict is the paired t test at {} after Holm's correction over the rows; the exact sign-flip test beside it \
-         assumes less and cannot fall below 2 / 2^seeds; detectable: the true difference that would be found in 80 % \
-         of repetitions, before the correction",
-        exact(deim_eval::paired::LEVEL)
+         verdict is the paired t test at {} after Holm's correction over the rows, from {} seeds on; the exact \
+         sign-flip test beside it assumes less and cannot fall below 2 / 2^seeds; detectable: the true difference that \
+         would be found in 80 % of repetitions, before the correction",
+        exact(deim_eval::paired::LEVEL),
+        deim_eval::paired::LEAST_SEEDS
     ));
     notes.push(sizes(study));
     notes
