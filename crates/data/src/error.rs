@@ -28,10 +28,10 @@ pub enum DataError {
     )]
     Crowded { split: &'static str, index: usize, placed: usize, wanted: usize, size: usize },
     #[error(
-        "a mosaic of the images with the ids {images:?} needs a canvas of {width} x {height} pixels: one is too long \
-         and another too tall to stand in one mosaic; leave them out, or set `augment.mosaic = 0`"
+        "a mosaic of the images with the ids {images:?} needs a canvas of {width} x {height} pixels, expected at \
+         most {most} in all: one is too long and another too tall to stand in one mosaic; leave them out, or set `augment.mosaic = 0`"
     )]
-    Mosaic { images: [i64; 4], width: usize, height: usize },
+    Mosaic { images: [i64; 4], width: usize, height: usize, most: usize },
     /// A panic while a batch was made, in a worker or inline.
     #[error("making batch {step} panicked: {message}")]
     Panicked { step: u64, message: String },

@@ -195,7 +195,7 @@ impl Policy {
         let [width, height] = canvas(&tiles);
         if width.saturating_mul(height) > LARGEST_CANVAS {
             let images = tiles.map(|tile| tile.image_id);
-            return Err(DataError::Mosaic { images, width, height });
+            return Err(DataError::Mosaic { images, width, height, most: LARGEST_CANVAS });
         }
         let merged = stitch(&tiles);
         let affine = Affine::draw(merged.image.width, merged.image.height, &mut draws);

@@ -249,15 +249,7 @@ fn caption(study: &Study) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gather::{gather, seeds};
-    use crate::samples;
-
-    fn study() -> Study {
-        let experiment = samples::experiment();
-        let ledger = samples::ledger(&experiment);
-        let cells = samples::cells(&experiment, &seeds(&experiment, &ledger), "cpu");
-        gather(&experiment, &cells, &ledger).unwrap()
-    }
+    use crate::samples::study;
 
     #[test]
     fn one_reference_is_named_once_in_the_caption() {

@@ -216,15 +216,7 @@ fn escape(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gather::{gather, seeds};
-    use crate::samples;
-
-    fn study() -> Study {
-        let experiment = samples::experiment();
-        let ledger = samples::ledger(&experiment);
-        let cells = samples::cells(&experiment, &seeds(&experiment, &ledger), "cpu");
-        gather(&experiment, &cells, &ledger).unwrap()
-    }
+    use crate::samples::study;
 
     /// Lines between `\midrule` and `\bottomrule` of each table.
     fn bodies(page: &str) -> Vec<Vec<&str>> {

@@ -8,6 +8,8 @@ use deim_spec::{Axis, Config, Experiment, PaperRow, PaperTable, Recorded, Row, c
 use deim_train::events::{EpochRecord, Summary};
 
 use crate::frame::Cell;
+use crate::gather::{gather, seeds};
+use crate::study::Study;
 
 const GAMMAS: [f64; 3] = [1.3, 1.5, 2.0];
 
@@ -134,4 +136,11 @@ pub fn ledger(experiment: &Experiment) -> Vec<Line> {
         .iter()
         .flat_map(|cell| finished(experiment, cell, "cpu", ap(cell.row, cell.seed)))
         .collect()
+}
+
+/// What the experiment and its ledger give.
+pub fn study() -> Study {
+    let (experiment, ledger) = (experiment(), ledger(&experiment()));
+    let cells = cells(&experiment, &seeds(&experiment, &ledger), "cpu");
+    gather(&experiment, &cells, &ledger).expect("the samples fit together")
 }

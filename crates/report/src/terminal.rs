@@ -144,15 +144,7 @@ fn widest(lines: &[String]) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gather::{gather, seeds};
-    use crate::samples;
-
-    fn study() -> Study {
-        let experiment = samples::experiment();
-        let ledger = samples::ledger(&experiment);
-        let cells = samples::cells(&experiment, &seeds(&experiment, &ledger), "cpu");
-        gather(&experiment, &cells, &ledger).unwrap()
-    }
+    use crate::samples::study;
 
     fn rows(text: &str) -> Vec<&str> {
         text.lines().skip(2).take_while(|line| !line.starts_with("no room")).collect()

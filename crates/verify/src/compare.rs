@@ -29,8 +29,6 @@ pub struct Check {
     pub compared: usize,
     /// Every comparison beyond its tolerance.
     pub beyond: Vec<Worst>,
-    /// Those that are beyond it because their kind explains it; they are told and do not count.
-    pub explained: Vec<Worst>,
     /// The computations that are part of this one.
     pub parts: Vec<Part>,
 }
@@ -105,14 +103,12 @@ impl Check {
     pub fn include(&mut self, name: &str, part: Self) {
         let named =
             |worst: &Worst| Worst { tensor: format!("{name}: {}", worst.tensor), ..worst.clone() };
-        // What is explained is told with its part.
-        if let Some(worst) = part.worst.as_ref().filter(|_| part.explained.is_empty()).map(named) {
+        if let Some(worst) = part.worst.as_ref().map(named) {
             self.remember(worst);
         }
         self.beyond.extend(part.beyond.iter().map(named));
-        self.explained.extend(part.explained.iter().map(named));
         self.compared += part.compared;
-        let (compared, beyond) = (part.compared, part.beyond.len() + part.explained.len());
+        let (compared, beyond) = (part.compared, part.beyond.len());
         self.parts.push(Part { name: name.to_owned(), worst: part.worst, compared, beyond });
     }
 

@@ -44,9 +44,6 @@ pub struct CaseReport {
     pub compared: usize,
     /// Every comparison beyond its tolerance.
     pub beyond: Vec<Worst>,
-    /// Those that do not fail the case, and why is the kind's to say.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub explained: Vec<Worst>,
     /// The parts of a case that was computed more than once.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub parts: Vec<Part>,
@@ -93,7 +90,6 @@ impl CaseReport {
             worst: None,
             compared: 0,
             beyond: Vec::new(),
-            explained: Vec::new(),
             parts: Vec::new(),
         }
     }

@@ -92,7 +92,7 @@ pub fn verify(folder: &Path, device: &Device) -> CaseReport {
             ),
         },
     };
-    let Check { worst, compared, beyond, explained, parts } = check;
+    let Check { worst, compared, beyond, parts } = check;
     CaseReport {
         name: report::name(folder),
         kind: Some(kind),
@@ -100,7 +100,6 @@ pub fn verify(folder: &Path, device: &Device) -> CaseReport {
         worst,
         compared,
         beyond,
-        explained,
         parts,
     }
 }
