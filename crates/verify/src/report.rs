@@ -54,10 +54,12 @@ pub struct CaseReport {
 pub struct Part {
     /// Its comparisons' names in the whole case begin with this.
     pub name: String,
+    /// Whether the case fails by it.
+    pub decides: bool,
     pub worst: Option<Worst>,
     pub compared: usize,
-    /// How many comparisons are beyond their tolerance.
-    pub beyond: usize,
+    /// Every comparison beyond its tolerance.
+    pub beyond: Vec<Worst>,
 }
 
 /// Passed, failed or not looked at.
@@ -105,7 +107,8 @@ impl CaseReport {
         let parts = self.parts.iter().map(|part| {
             let worst = part.worst.as_ref().map_or(0.0, |worst| worst.of_tolerance);
             let Part { name, compared, beyond, .. } = part;
-            format!("  {name}: {beyond} of {compared} beyond, worst {worst:.3}")
+            let told = if part.decides { "" } else { " (decides nothing)" };
+            format!("  {name}: {} of {compared} beyond, worst {worst:.3}{told}", beyond.len())
         });
         let worst = format!("{worst}{}", parts.collect::<String>());
         match &self.outcome {

@@ -26,8 +26,8 @@ impl Precision {
         }
     }
 
-    /// Of the official numbers in 32 and in 64 bits, that in this precision.
-    pub fn of_both(self, [single, double]: [f64; 2]) -> f64 {
+    /// Of what there is in 32 and in 64 bits, that in this precision.
+    pub fn of_both<T>(self, [single, double]: [T; 2]) -> T {
         match self {
             Self::Single => single,
             Self::Double => double,

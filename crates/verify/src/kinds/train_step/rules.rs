@@ -40,13 +40,13 @@ impl NormRule {
 }
 
 impl Rules {
-    /// Of a step in 64 bits, whose gradients have this norm together. The record states no tolerance
-    /// for it. What is left between two implementations are the tables that the official code keeps
+    /// Of a step in 64 bits against the official one. The record states no tolerance for it. What is left between two implementations are the tables that the official code keeps
     /// in 32 bits, such as positions; a gradient that is mostly cancellation multiplies it.
-    pub fn exact(global_norm: f64) -> Self {
+    pub fn exact(case: &Case, prefix: &str) -> Result<Self, CaseError> {
+        let global_norm = case.shaped(&format!("{prefix}grad_norm_global"), &[2])?.values[1];
         let tolerance = Tolerance { absolute: 0.0, relative: 1e-6 };
         let norm = |relative, least| NormRule { relative, noise: 0.0, least };
-        Self {
+        Ok(Self {
             loss: tolerance,
             global_norm: tolerance,
             gradient: norm(2e-5, 1e-7 * global_norm),
@@ -55,7 +55,7 @@ impl Rules {
             // There are no samples in 64 bits.
             sample: 0.0,
             sample_rates: 0.0,
-        }
+        })
     }
 
     pub fn read(case: &Case) -> Result<Self, CaseError> {

@@ -27,8 +27,8 @@ const SWAP_GAP: f64 = 1e-4;
 pub struct Watcher<'a> {
     case: &'a Case,
     check: &'a mut Check,
-    rules: Rules,
-    precision: Precision,
+    /// The official runs that losses and the gradients' norm are compared with, each by its rules.
+    records: Vec<(Precision, Rules)>,
     /// `step0.` and so on.
     prefix: String,
     layers: usize,
@@ -48,12 +48,15 @@ impl<'a> Watcher<'a> {
         rules: Rules,
         precision: Precision,
         check: &'a mut Check,
-    ) -> Self {
-        Self {
+    ) -> Result<Self, CaseError> {
+        let mut records = vec![(Precision::Single, rules)];
+        if precision == Precision::Double {
+            records.push((Precision::Double, Rules::exact(case, prefix)?));
+        }
+        Ok(Self {
             case,
             check,
-            rules,
-            precision,
+            records,
             prefix: prefix.to_owned(),
             layers: 0,
             has_pre: false,
@@ -61,7 +64,7 @@ impl<'a> Watcher<'a> {
             seen: BTreeSet::new(),
             gradients: Values::new(),
             problem: None,
-        }
+        })
     }
 
     /// The gradients, or what could not be compared; every probe of the step must have been.
@@ -78,10 +81,20 @@ impl<'a> Watcher<'a> {
         Ok(self.gradients)
     }
 
-    /// A number that is stored in 32 and in 64 bits.
-    fn both(&self, name: &str) -> Result<f64, CaseError> {
-        let values = &self.case.shaped(name, &[2])?.values;
-        Ok(self.precision.of_both([values[0], values[1]]))
+    /// Compares a number that is stored in 32 and in 64 bits.
+    fn both(
+        &mut self,
+        name: &str,
+        ours: f64,
+        rule: impl Fn(&Rules) -> Tolerance,
+    ) -> Result<(), CaseError> {
+        let name = format!("{}{name}", self.prefix);
+        let values = &self.case.shaped(&name, &[2])?.values;
+        for (record, rules) in &self.records {
+            let expected = record.of_both([values[0], values[1]]);
+            self.check.values(&name, &[ours], &[expected], rule(rules))?;
+        }
+        Ok(())
     }
 
     /// Runs a comparison, unless one before it could not be made.
@@ -210,28 +223,23 @@ impl<'a> Watcher<'a> {
         let mut sorted = [names.clone(), losses.terms.clone()];
         sorted.iter_mut().for_each(|names| names.sort_unstable());
         self.check.same("loss_names", &sorted[1], &sorted[0]);
-        let expected = match self.precision {
-            Precision::Single => "loss",
-            Precision::Double => "loss_f64",
-        };
-        let expected = self.case.shaped(&format!("{}{expected}", self.prefix), &[names.len()])?;
-        for (name, &expected) in names.iter().zip(&expected.values) {
-            let Some(term) = losses.terms.iter().position(|term| term == name) else { continue };
-            let name = format!("{}{name}", self.prefix);
-            let ours = values[term];
-            self.check.values(&name, &[ours], &[expected], self.rules.loss)?;
+        for (record, rules) in &self.records {
+            let stored = record.of_both(["loss", "loss_f64"]);
+            let stored = self.case.shaped(&format!("{}{stored}", self.prefix), &[names.len()])?;
+            for (name, &expected) in names.iter().zip(&stored.values) {
+                let Some(term) = losses.terms.iter().position(|term| term == name) else {
+                    continue;
+                };
+                let name = format!("{}{name}", self.prefix);
+                self.check.values(&name, &[values[term]], &[expected], rules.loss)?;
+            }
         }
-        let name = format!("{}loss_total", self.prefix);
-        let total = losses.total.clone().into_scalar::<f64>();
-        let expected = self.both(&name)?;
-        self.check.values(&name, &[total], &[expected], self.rules.loss)
+        self.both("loss_total", losses.total.clone().into_scalar::<f64>(), |rules| rules.loss)
     }
 
     fn all_gradients(&mut self, gradients: &NamedGradients) -> Result<(), CaseError> {
-        let name = format!("{}grad_norm_global", self.prefix);
-        let expected = self.both(&name)?;
         let norm = global_norm(gradients).map_or(0.0, |norm| norm.into_scalar::<f64>());
-        self.check.values(&name, &[norm], &[expected], self.rules.global_norm)?;
+        self.both("grad_norm_global", norm, |rules| rules.global_norm)?;
         for (name, gradient) in gradients {
             let values = gradient.clone().into_data().iter::<f64>().collect();
             self.gradients.insert(name.clone(), values);
