@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use deim_eval::{Evaluation, GroundTruth, evaluate, read_detections};
+use deim_eval::{Evaluation, GroundTruth, Metrics, evaluate, read_detections};
 use serde_json::json;
 
 use crate::output::{DONE, Outcome};
@@ -49,14 +49,7 @@ pub fn run(args: Args) -> Outcome {
     if args.json {
         writeln!(out, "{}", serde_json::to_string_pretty(&document(&evaluation))?)?;
     } else {
-        for ((metric, ious, area, limit), value) in ROWS.iter().zip(evaluation.metrics.stats()) {
-            let short = &metric[..1];
-            writeln!(
-                out,
-                " {:<18} (A{short}) @[ IoU={ious:<9} | area={area:>6} | maxDets={limit:>3} ] = {value:.3}",
-                format!("Average {metric}"),
-            )?;
-        }
+        write!(out, "{}", table(&evaluation.metrics))?;
     }
     for (note, count) in &evaluation.notes {
         eprintln!("note: {count} {note}");
@@ -64,7 +57,20 @@ pub fn run(args: Args) -> Outcome {
     Ok(ExitCode::from(DONE))
 }
 
-fn document(evaluation: &Evaluation) -> serde_json::Value {
+/// The numbers as pycocotools prints them.
+pub fn table(metrics: &Metrics) -> String {
+    let rows = ROWS.iter().zip(metrics.stats());
+    let row = |((metric, ious, area, limit), value): (&(&str, &str, &str, u32), f64)| {
+        let (name, short) = (format!("Average {metric}"), &metric[..1]);
+        format!(
+            " {name:<18} (A{short}) @[ IoU={ious:<9} | area={area:>6} | maxDets={limit:>3} ] = {value:.3}\n"
+        )
+    };
+    rows.map(row).collect()
+}
+
+/// The numbers for a script, with those of every class.
+pub fn document(evaluation: &Evaluation) -> serde_json::Value {
     json!({
         "metrics": evaluation.metrics,
         "stats": evaluation.metrics.stats(),

@@ -9,11 +9,13 @@ mod bench;
 mod coco_eval;
 mod crew;
 mod data;
+mod eval;
 mod figure;
 mod inputs;
 mod models;
 mod output;
 mod plan;
+mod predict;
 mod progress;
 mod report;
 mod retry;
@@ -21,6 +23,7 @@ mod run;
 mod selection;
 mod spec;
 mod status;
+mod subject;
 mod verify;
 mod weights;
 mod why;
@@ -48,6 +51,8 @@ enum Command {
     Why(why::Args),
     Spec(spec::Args),
     Data(data::Args),
+    Eval(eval::Args),
+    Predict(predict::Args),
     CocoEval(coco_eval::Args),
     Verify(verify::Args),
     Models(models::Args),
@@ -67,6 +72,8 @@ fn main() -> ExitCode {
         Command::Why(args) => why::run(args),
         Command::Spec(args) => spec::run(args),
         Command::Data(args) => data::run(args),
+        Command::Eval(args) => eval::run(&args),
+        Command::Predict(args) => predict::run(&args),
         Command::CocoEval(args) => coco_eval::run(args),
         Command::Verify(args) => verify::run(args),
         Command::Models(args) => models::run(args),

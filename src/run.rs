@@ -1,5 +1,6 @@
 //! `deim run`: one cell, in the foreground; and, hidden, what a worker process does.
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
@@ -45,7 +46,7 @@ pub fn run(args: Args) -> Outcome {
     let target = args.target.as_deref().context("expected a cell or an experiment")?;
     args.variant.device.check()?;
     let setting = args.variant.setting()?;
-    let (plan, cell) = match is_experiment(&args.variant, target)? {
+    let (plan, cell) = match is_experiment(&args.variant.folders.experiments, target)? {
         true => by_row(&args, target, &setting)?,
         false => by_id(&args, target, &setting)?,
     };
@@ -69,8 +70,8 @@ pub fn run(args: Args) -> Outcome {
 }
 
 /// Whether the target names an experiment; else it is the id of a cell.
-fn is_experiment(variant: &Variant, target: &str) -> anyhow::Result<bool> {
-    let names = deim_spec::names(&variant.folders.experiments)?;
+pub fn is_experiment(experiments: &Path, target: &str) -> anyhow::Result<bool> {
+    let names = deim_spec::names(experiments)?;
     let like_an_id = target.chars().all(|c| c.is_ascii_hexdigit());
     Ok(names.iter().any(|name| name == target) || !like_an_id)
 }
@@ -78,20 +79,23 @@ fn is_experiment(variant: &Variant, target: &str) -> anyhow::Result<bool> {
 fn by_row(args: &Args, name: &str, setting: &Setting) -> anyhow::Result<(Plan, Cell)> {
     let seed = args.seed.unwrap_or(0);
     let experiment = args.variant.load(name, Some(seed + 1))?;
-    let row = match (args.row, experiment.rows.len()) {
-        (Some(row), rows) if row as usize > rows => {
-            bail!("--row {row}: {name} has {}", count(rows, "row"))
-        }
-        (Some(row), _) => row as usize - 1,
-        (None, 1) => 0,
-        (None, rows) => bail!(
-            "{name} has {}: say which with --row 1 to --row {rows}; `deim plan {name}` lists them",
-            count(rows, "row")
-        ),
-    };
+    let row = row(name, experiment.rows.len(), args.row)?;
     let plan = args.variant.plan(&experiment, setting)?;
     let cell = plan.cells.iter().find(|cell| cell.row == row && cell.seed == seed).cloned();
     Ok((plan, cell.context("the plan has no such cell")?))
+}
+
+/// The row that is meant, counted from 0.
+pub fn row(name: &str, rows: usize, wanted: Option<u32>) -> anyhow::Result<usize> {
+    match wanted {
+        Some(row) if row as usize > rows => bail!("--row {row}: {name} has {}", count(rows, "row")),
+        Some(row) => Ok(row as usize - 1),
+        None if rows == 1 => Ok(0),
+        None => bail!(
+            "{name} has {}: say which with --row 1 to --row {rows}; `deim plan {name}` lists them",
+            count(rows, "row")
+        ),
+    }
 }
 
 /// Looks for the cell in every experiment, at the given scale or else at all of them.

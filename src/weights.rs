@@ -81,30 +81,25 @@ enum PartName {
     Backbone,
 }
 
+impl PartName {
+    fn choice(self) -> Choice {
+        match self {
+            Self::Ema => Choice::Part(Part::Ema),
+            Self::Model => Choice::Part(Part::Model),
+            Self::Backbone => Choice::Backbone,
+        }
+    }
+}
+
 impl Which {
     fn choice(&self) -> Choice {
-        match self.part {
-            None => Choice::Best,
-            Some(PartName::Ema) => Choice::Part(Part::Ema),
-            Some(PartName::Model) => Choice::Part(Part::Model),
-            Some(PartName::Backbone) => Choice::Backbone,
-        }
+        self.part.map_or(Choice::Best, PartName::choice)
     }
 
     /// The detector's configuration, and how the file's weights fit it.
     fn fit(&self, file: &WeightFile) -> anyhow::Result<Option<(Config, Report)>> {
         let Some(name) = &self.model else { return Ok(None) };
-        let config = match official::model(name) {
-            Some(official) => official.architecture()?,
-            None if Path::new(name).is_file() => {
-                official::part(&self.experiments, Path::new(name))?
-            }
-            None => {
-                let names: Vec<&str> = official::models().iter().map(|one| one.name).collect();
-                let names = names.join(", ");
-                bail!("--model: expected one of {names}, or a model part's path; found '{name}'");
-            }
-        };
+        let config = architecture(name, &self.experiments)?;
         let detector = Detector::new(&config, self.classes.into(), 0, &Device::flex());
         let expected = pretrained::expected(&detector);
         let report = pretrained::compare(&expected, &config, file, self.choice())?;
@@ -153,6 +148,22 @@ fn inspect(path: &Path, which: &Which, all: bool, json: bool) -> Outcome {
 
 fn leaf(entry: &deim_weights::Entry) -> Leaf {
     Leaf { dtype: entry.dtype, shape: entry.shape.clone() }
+}
+
+/// The model of a detector by its official name (`r18`), the name of its part (`rtdetrv2-r18`), or the
+/// path of a model part; all else is a default.
+pub fn architecture(name: &str, experiments: &Path) -> anyhow::Result<Config> {
+    let part = format!("models/{name}.toml");
+    let by_part = || official::models().iter().find(|official| official.part == part);
+    if let Some(official) = official::model(name).or_else(by_part) {
+        return Ok(official.architecture()?);
+    }
+    if Path::new(name).is_file() {
+        return Ok(official::part(experiments, Path::new(name))?);
+    }
+    let names: Vec<&str> = official::models().iter().map(|one| one.name).collect();
+    let names = names.join(", ");
+    bail!("--model: expected one of {names}, or a model part's path; found '{name}'")
 }
 
 /// What the file is and what it holds beside the weights.

@@ -63,7 +63,7 @@ fn threads() -> usize {
 }
 
 /// A bar on a terminal, nothing elsewhere.
-fn progress(what: &'static str, images: usize) -> ProgressBar {
+pub fn progress(what: &'static str, images: usize) -> ProgressBar {
     if !std::io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }

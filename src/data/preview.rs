@@ -194,6 +194,7 @@ fn picture(shown: Shown, shelf: &Shelf) -> Picture {
         image,
         boxes,
         classes: labels,
+        scores: Vec::new(),
         dashed_from: own,
         title: format!("#{index} {name}"),
         lines,

@@ -81,6 +81,10 @@ impl Dataset for Cached {
         self.inner.category_ids()
     }
 
+    fn file_name(&self, index: usize) -> String {
+        self.inner.file_name(index)
+    }
+
     fn manifest(&self) -> &str {
         self.inner.manifest()
     }

@@ -32,6 +32,12 @@ pub trait Dataset: Send + Sync {
     /// The data set's own id of each class.
     fn category_ids(&self) -> &[i64];
 
+    /// What the file of an image is called, relative to the folder of the images: where there is no
+    /// file, what one would be called.
+    fn file_name(&self, index: usize) -> String {
+        format!("{:06}.png", index + 1)
+    }
+
     /// A hash that changes whenever a pixel or an annotation may have changed.
     fn manifest(&self) -> &str;
 

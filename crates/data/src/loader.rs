@@ -10,7 +10,7 @@ use crate::draws::epoch_order;
 use crate::error::DataError;
 use crate::planes::Planes;
 use crate::policy::Policy;
-use crate::sample::{Batch, Sample, Target};
+use crate::sample::{Batch, Image, Sample, Target};
 use crate::transforms::resize::resize_image;
 use crate::transforms::tensor;
 
@@ -106,16 +106,29 @@ impl EvalLoader {
             let first = step as usize * batch_size;
             let samples = (first..dataset.len().min(first + batch_size)).map(|index| {
                 let source = dataset.sample(index)?;
-                Ok(Sample {
-                    image: resize_image(&source.image, side, side),
-                    boxes: Vec::new(),
-                    labels: Vec::new(),
-                    ..*source
-                })
+                Ok(evaluated(&source.image, side, source.image_id, source.original_size))
             });
             collate(samples, false)
         });
         Batches::start(make, 0..self.steps(), self.workers)
+    }
+}
+
+/// A batch of one image, as evaluation would see it, for a model with inputs of this side.
+pub fn single(image: &Image, side: usize) -> Result<Batch, DataError> {
+    let size = [image.width as u32, image.height as u32];
+    collate(std::iter::once(Ok(evaluated(image, side, 0, size))), false)
+}
+
+/// An image resized to the model's input and nothing else.
+fn evaluated(image: &Image, side: usize, image_id: i64, original_size: [u32; 2]) -> Sample {
+    Sample {
+        image: resize_image(image, side, side),
+        boxes: Vec::new(),
+        labels: Vec::new(),
+        image_id,
+        original_size,
+        dropped_boxes: 0,
     }
 }
 

@@ -6,13 +6,13 @@ use std::sync::Arc;
 
 use hotcoco::COCO;
 use hotcoco::types;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::error::EvalError;
 use crate::json;
 
 /// A class of objects.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Category {
     #[serde(deserialize_with = "json::integer")]
     pub id: i64,

@@ -4,6 +4,7 @@
 //! between two rows of an ablation is larger than its seeds can explain; [`cost`] counts parameters
 //! and operations.
 
+pub mod coco_set;
 pub mod cost;
 pub mod detections;
 pub mod error;
@@ -14,6 +15,7 @@ pub mod metrics;
 pub mod paired;
 pub mod student;
 
+pub use coco_set::{CocoSet, ListedImage, detections_to_json};
 pub use cost::{Cost, cost};
 pub use detections::{detections_from_json, read_detections};
 pub use error::EvalError;

@@ -10,6 +10,7 @@ pub mod device;
 pub mod differences;
 pub mod error;
 pub mod execute;
+pub mod finished;
 pub mod history;
 pub mod identity;
 pub mod inputs;
@@ -29,6 +30,7 @@ pub mod worker;
 
 pub use device::DeviceChoice;
 pub use error::LabError;
+pub use finished::FinishedCell;
 pub use inputs::{Inputs, WeightsFile};
 pub use ledger::Ledger;
 pub use outlook::Outlook;

@@ -2,7 +2,10 @@
 
 use burn::tensor::{Device, Tensor, TensorData};
 use deim_data::{Batch, DataError, Dataset, EvalLoader};
-use deim_eval::{Annotation, Category, Detection, EvalError, GroundTruth, Metrics};
+use deim_eval::{
+    Annotation, Category, CocoSet, Detection, EvalError, Evaluation, GroundTruth, ListedImage,
+    Metrics,
+};
 use deim_model::Detector;
 use deim_model::outputs::Prediction;
 
@@ -31,42 +34,36 @@ impl Evaluator {
         loader: EvalLoader,
         detections: usize,
     ) -> Result<Self, EvaluateError> {
-        let category_ids = dataset.category_ids().to_vec();
-        let categories: Vec<Category> = category_ids
-            .iter()
-            .zip(dataset.classes())
-            .map(|(&id, name)| Category { id, name: name.clone() })
-            .collect();
-        let mut images = Vec::with_capacity(dataset.len());
-        let mut annotations = Vec::new();
-        for index in 0..dataset.len() {
-            let truth = dataset.truth(index)?;
-            images.push(truth.image_id);
-            annotations.extend(truth.objects.iter().map(|object| Annotation {
-                id: 0,
-                image_id: truth.image_id,
-                category_id: category_ids[object.class as usize],
-                bbox: object.bbox,
-                area: object.area,
-                crowd: object.crowd,
-            }));
-        }
-        for (id, annotation) in (1..).zip(&mut annotations) {
-            annotation.id = id;
-        }
-        let truth = GroundTruth::from_parts(&images, &categories, &annotations)?;
-        Ok(Self { loader, truth, category_ids, detections })
+        let truth = coco_set(dataset)?.ground_truth()?;
+        Ok(Self { loader, truth, category_ids: dataset.category_ids().to_vec(), detections })
     }
 
     /// COCO numbers of a detector on a device without gradients.
     pub fn evaluate(&self, detector: &Detector, device: &Device) -> Result<Metrics, EvaluateError> {
+        let detections = self.detect(detector, device, &mut |_| {})?;
+        Ok(self.score(&detections)?.metrics)
+    }
+
+    /// The best detections of every image; `seen` hears of each batch how many images it has.
+    pub fn detect(
+        &self,
+        detector: &Detector,
+        device: &Device,
+        seen: &mut dyn FnMut(usize),
+    ) -> Result<Vec<Detection>, EvaluateError> {
         let mut detections = Vec::new();
         for batch in self.loader.batches() {
             let batch = batch?;
             let prediction = detector.infer(images(&batch, device));
             self.collect(prediction, &batch, &mut detections);
+            seen(batch.image_ids.len());
         }
-        Ok(deim_eval::evaluate(&self.truth, &detections)?.metrics)
+        Ok(detections)
+    }
+
+    /// What detections of the data set are worth.
+    pub fn score(&self, detections: &[Detection]) -> Result<Evaluation, EvaluateError> {
+        Ok(deim_eval::evaluate(&self.truth, detections)?)
     }
 
     /// Adds the best detections of a batch's images.
@@ -81,6 +78,32 @@ impl Evaluator {
             }));
         }
     }
+}
+
+/// The objects of a data set under the names of COCO's files.
+pub fn coco_set(dataset: &dyn Dataset) -> Result<CocoSet, DataError> {
+    let category_ids = dataset.category_ids();
+    let categories = category_ids.iter().zip(dataset.classes());
+    let mut set = CocoSet {
+        categories: categories.map(|(&id, name)| Category { id, name: name.clone() }).collect(),
+        ..CocoSet::default()
+    };
+    for index in 0..dataset.len() {
+        let truth = dataset.truth(index)?;
+        let ([width, height], file_name) = (truth.size, dataset.file_name(index));
+        set.images.push(ListedImage { id: truth.image_id, width, height, file_name });
+        for object in &truth.objects {
+            set.annotations.push(Annotation {
+                id: set.annotations.len() as i64 + 1,
+                image_id: truth.image_id,
+                category_id: category_ids[object.class as usize],
+                bbox: object.bbox,
+                area: object.area,
+                crowd: object.crowd,
+            });
+        }
+    }
+    Ok(set)
 }
 
 /// A batch's images `[batch, 3, size, size]` on a device.

@@ -25,6 +25,7 @@ pub mod simota;
 pub mod stages;
 pub mod step;
 pub mod threads;
+pub mod trained;
 pub mod union;
 
 /// Version of the numerics, part of every cell's id: raised by hand with every change of code that

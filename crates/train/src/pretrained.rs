@@ -139,7 +139,7 @@ pub fn fitting(config: &Config, paths: &[&Path]) -> Result<Vec<usize>, StartErro
 }
 
 /// Every name that was not simply loaded, and why.
-fn unfit(report: &Report) -> BTreeMap<String, String> {
+pub(crate) fn unfit(report: &Report) -> BTreeMap<String, String> {
     let mut unfit = BTreeMap::new();
     for (name, shape) in &report.missing {
         unfit.insert(name.clone(), format!("{shape:?} in the model, not in the file"));

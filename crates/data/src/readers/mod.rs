@@ -28,7 +28,7 @@ use serde::{Deserialize, Serialize};
 pub use error::ReadError;
 pub use findings::{Findings, Found, Kind, Level};
 pub use index::{Category, Index, IndexImage, Object};
-pub use pair::{open, pair};
+pub use pair::{open, open_val, pair};
 pub use real::RealDataset;
 
 use crate::decode;

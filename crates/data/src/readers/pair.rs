@@ -30,6 +30,11 @@ pub fn open(place: &Place) -> Result<Splits, ReadError> {
     together(one(place, &place.train, &TRAIN)?, one(place, &place.val, &VAL)?)
 }
 
+/// Reads only the split to measure on.
+pub fn open_val(place: &Place) -> Result<RealDataset, ReadError> {
+    RealDataset::open(one(place, &place.val, &VAL)?)
+}
+
 /// One split, about which the user may have said something.
 fn one(place: &Place, split: &SplitPlace, purpose: &Purpose) -> Result<Index, ReadError> {
     let options = Options {

@@ -120,6 +120,10 @@ impl Dataset for RealDataset {
         &self.category_ids
     }
 
+    fn file_name(&self, index: usize) -> String {
+        self.index.images.get(index).map(|image| image.name.clone()).unwrap_or_default()
+    }
+
     fn manifest(&self) -> &str {
         &self.manifest
     }

@@ -27,10 +27,11 @@ const LONGEST: usize = 22;
 pub type Rect = [f64; 4];
 
 /// A box on the page.
-pub struct Marked<'a> {
+pub struct Marked {
     pub rect: Rect,
     pub class: usize,
-    pub name: &'a str,
+    /// What its tag says, see [`name`].
+    pub name: String,
     pub dashed: bool,
 }
 
@@ -52,14 +53,14 @@ impl Widths {
 }
 
 /// The SVG elements of the boxes of one picture, which takes the room `within` on the page.
-pub fn draw(marked: &[Marked<'_>], within: Rect, widths: &mut Widths) -> String {
+pub fn draw(marked: &[Marked], within: Rect, widths: &mut Widths) -> String {
     // Many boxes are small ones; their lines must not hide what they are about.
     let (line, size) = match marked.len() {
         0..=12 => (1.4, 8.0),
         13..=40 => (1.0, 6.5),
         _ => (0.8, 5.0),
     };
-    let mut order: Vec<&Marked<'_>> = marked.iter().collect();
+    let mut order: Vec<&Marked> = marked.iter().collect();
     order.sort_by(|a, b| area(b.rect).total_cmp(&area(a.rect)));
     let mut svg = String::new();
     for marked in &order {
@@ -82,8 +83,8 @@ pub fn draw(marked: &[Marked<'_>], within: Rect, widths: &mut Widths) -> String 
     // Small boxes choose first: large ones have more places for their tags.
     let mut taken: Vec<Rect> = Vec::new();
     for marked in order.iter().rev() {
-        let name = short(marked.name);
-        let (wide, high) = (widths.of(&name, size) + size * 0.5, size * 1.25);
+        let name = &marked.name;
+        let (wide, high) = (widths.of(name, size) + size * 0.5, size * 1.25);
         let tag = place(marked.rect, [wide, high], within, &taken);
         taken.push(tag);
         let RGBColor(red, green, blue) = colour(marked.class);
@@ -95,7 +96,7 @@ pub fn draw(marked: &[Marked<'_>], within: Rect, widths: &mut Widths) -> String 
             tag[1],
             hex(colour(marked.class)),
             text(
-                &name,
+                name,
                 [tag[0] + size * 0.25, tag[1] + size * 0.98],
                 size,
                 if light { "#000000" } else { "#FFFFFF" },
@@ -123,6 +124,14 @@ fn escaped(line: &str) -> String {
     };
     let line: String = line.chars().map(allowed).collect();
     line.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+}
+
+/// The words of a tag: a class, and how sure a detector is of it.
+pub fn name(class: &str, score: Option<f32>) -> String {
+    match score {
+        Some(score) => format!("{} {score:.2}", short(class)),
+        None => short(class),
+    }
 }
 
 fn short(name: &str) -> String {

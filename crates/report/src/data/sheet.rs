@@ -30,6 +30,8 @@ pub struct Picture {
     pub boxes: Vec<[f32; 4]>,
     /// A class number for each box.
     pub classes: Vec<u32>,
+    /// A score for each box, where a detector found them; shown behind the class.
+    pub scores: Vec<f32>,
     /// Boxes from this one on are dashed.
     pub dashed_from: usize,
     /// Its name, and what follows below, a line each.
@@ -131,7 +133,7 @@ fn marks(
     let Place { left, top, width, height } = *place;
     let x = width / picture.image.width.max(1) as f64;
     let y = height / picture.image.height.max(1) as f64;
-    let marked: Vec<Marked<'_>> = picture
+    let marked: Vec<Marked> = picture
         .boxes
         .iter()
         .zip(&picture.classes)
@@ -141,7 +143,10 @@ fn marks(
             Marked {
                 rect: [left + x1 * x, top + y1 * y, left + x2 * x, top + y2 * y],
                 class: class as usize,
-                name: names.get(class as usize).map_or("?", String::as_str),
+                name: boxes::name(
+                    names.get(class as usize).map_or("?", String::as_str),
+                    picture.scores.get(at).copied(),
+                ),
                 dashed: at >= picture.dashed_from,
             }
         })
@@ -206,6 +211,7 @@ mod tests {
             image: Image { width, height, pixels: vec![200; width * height * 3] },
             boxes: vec![rect],
             classes: vec![0],
+            scores: vec![],
             dashed_from: 1,
             title: "a.png".into(),
             lines: vec!["8 x 8, 1 box".into()],

@@ -101,6 +101,11 @@ impl Underlay {
     }
 }
 
+/// A picture as it is, pixel for pixel.
+pub fn picture_png(picture: &Picture) -> Result<Vec<u8>, Error> {
+    encode(&picture.pixmap()?)
+}
+
 /// A document up to its background, and the rest.
 fn split_background(svg: &str) -> Result<(&str, &str), Error> {
     let background = svg.find("<rect").and_then(|at| Some(at + svg[at..].find("/>\n")? + 3));
