@@ -66,6 +66,7 @@ pub fn batch(size: usize, images: usize) -> Batch {
     let mut draws = Draws::new(0, "bench", &[1]);
     Batch {
         images: (0..images * 3 * size * size).map(|_| draws.unit() as f32).collect(),
+        bytes: None,
         size,
         targets,
         image_ids: (0..images as i64).collect(),
