@@ -1,12 +1,13 @@
 //! From an averaged detector to COCO numbers (deim-facts 3.17).
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::Device;
 use deim_data::{Batch, DataError, Dataset, EvalLoader};
 use deim_eval::{Annotation, Category, Detection, EvalError, GroundTruth, Metrics};
 use deim_model::Detector;
 use deim_model::outputs::Prediction;
 
 use crate::postprocess::rank;
+use crate::upload::images;
 
 /// Evaluates detectors on one data set, again and again.
 pub struct Evaluator {
@@ -81,12 +82,6 @@ impl Evaluator {
             }));
         }
     }
-}
-
-/// A batch's images `[batch, 3, size, size]` on a device.
-pub fn images(batch: &Batch, device: &Device) -> Tensor<4> {
-    let shape = [batch.targets.len(), 3, batch.size, batch.size];
-    Tensor::from_data(TensorData::new(batch.images.to_vec(), shape), device)
 }
 
 #[cfg(test)]
