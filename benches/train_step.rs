@@ -25,7 +25,7 @@ fn train_step(criterion: &mut Criterion) {
                 config,
                 seed: 0,
                 cell: "bench",
-                device: Device::flex(),
+                devices: vec![Device::flex()],
                 directory: folder.path(),
                 workers: 0,
                 pretrained: None,

@@ -47,7 +47,7 @@ pub fn train_and_report(
     wanted: impl Fn(&State) -> bool,
 ) -> Outcome {
     let experiment = selection.load()?;
-    selection.variant.device.check()?;
+    selection.variant.check_device()?;
     let setting = selection.variant.setting()?;
     let plan = selection.variant.plan(&experiment, &setting)?;
     // Before an hour of training and not after it.

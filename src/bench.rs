@@ -2,18 +2,19 @@
 //! images are made.
 
 mod data;
+mod measure;
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::bail;
-use burn::tensor::Device;
 use clap::Subcommand;
+use deim_lab::{DeviceChoice, kernels};
 use deim_spec::Config;
 use deim_spec::official::{self, Recipe};
-use deim_train::bench::{Inference, StepTimes, Training, batch};
-use serde::Serialize;
 
 use crate::output::{DONE, Outcome};
+use measure::{Measured, measure};
 
 /// Time a training step or an evaluation of a detector, on images of noise, or the making of batches.
 #[derive(clap::Args)]
@@ -37,44 +38,40 @@ struct Options {
     /// The detector.
     #[arg(long, default_value = "r18", value_name = "NAME")]
     model: String,
+    /// Device to compute on: cpu, cuda, cuda:N, vulkan or vulkan:N.
+    #[arg(long, default_value_t = DeviceChoice::Cpu)]
+    device: DeviceChoice,
     /// Side of the square images, a multiple of 32.
     #[arg(long, default_value_t = 320, value_name = "PIXELS")]
     size: usize,
+    /// Take a batch of each size that training at --size draws from, in turn.
+    #[arg(long)]
+    multi_scale: bool,
     /// Images in a batch.
     #[arg(long, default_value_t = 4, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     batch: u16,
     /// Steps that are timed, after --warmup others.
     #[arg(long, default_value_t = 10, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     steps: u16,
-    /// Steps before the first timed one.
+    /// Steps of each size before the first timed one.
     #[arg(long, default_value_t = 3, value_name = "N")]
     warmup: u16,
     /// Threads to compute with; by default all cores.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     threads: Option<u16>,
+    /// What the device's makers promise, in 10^12 operations a second, to print the limit beside the
+    /// measurement.
+    #[arg(long, value_name = "RATE")]
+    peak_tflops: Option<f64>,
+    /// What they promise of its memory, in 10^9 bytes a second.
+    #[arg(long, value_name = "RATE")]
+    bandwidth_gbs: Option<f64>,
+    /// Set a configuration key, over the official recipe; may be repeated.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    set: Vec<String>,
     /// Print one line of JSON.
     #[arg(long)]
     json: bool,
-}
-
-/// What was measured. Times are medians in milliseconds.
-#[derive(Serialize)]
-struct Measured<'a> {
-    what: &'static str,
-    model: &'a str,
-    size: usize,
-    batch: usize,
-    threads: usize,
-    steps: usize,
-    median_ms: f64,
-    fastest_ms: f64,
-    /// Only of a training step.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    stages_ms: Option<StepTimes>,
-    /// The most memory that the process ever held, in MiB; only where the system tells.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    peak_mib: Option<u64>,
-    version: &'static str,
 }
 
 pub fn run(args: Args) -> Outcome {
@@ -86,52 +83,22 @@ pub fn run(args: Args) -> Outcome {
     if options.size == 0 || !options.size.is_multiple_of(32) {
         bail!("--size: expected a multiple of 32, found {}", options.size);
     }
-    let config = model(&options.model)?;
+    for (name, rate) in
+        [("--peak-tflops", options.peak_tflops), ("--bandwidth-gbs", options.bandwidth_gbs)]
+    {
+        if rate.is_some_and(|rate| !(rate > 0.0 && rate.is_finite())) {
+            bail!("{name}: expected a rate above zero");
+        }
+    }
+    let config = model(options)?;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let threads = options.threads.map_or(cores, usize::from);
     deim_train::threads::compute_with(threads);
-    let device = Device::flex();
-    let images = batch(options.size, usize::from(options.batch));
-    let (warmup, steps) = (usize::from(options.warmup), usize::from(options.steps));
-    let mut totals = Vec::with_capacity(steps);
-    let mut stages = Vec::with_capacity(steps);
-    if what == "train" {
-        let mut training = Training::new(&config, &device)?;
-        for step in 0..warmup + steps {
-            let times = training.step(&images)?;
-            if step >= warmup {
-                totals.push(times.total());
-                stages.push(times);
-            }
-        }
-    } else {
-        let inference = Inference::new(&config, &device);
-        for step in 0..warmup + steps {
-            let time = inference.forward(&images);
-            if step >= warmup {
-                totals.push(time);
-            }
-        }
+    if options.device != DeviceChoice::Cpu {
+        kernels::keep_in(&Path::new("runs").join(kernels::FOLDER));
     }
-    let measured = Measured {
-        what,
-        model: &options.model,
-        size: options.size,
-        batch: usize::from(options.batch),
-        threads,
-        steps,
-        fastest_ms: rounded(totals.iter().copied().fold(f64::INFINITY, f64::min)),
-        median_ms: median(totals),
-        stages_ms: (!stages.is_empty()).then(|| StepTimes {
-            forward: median(stages.iter().map(|times| times.forward).collect()),
-            criterion: median(stages.iter().map(|times| times.criterion).collect()),
-            backward: median(stages.iter().map(|times| times.backward).collect()),
-            optimizer: median(stages.iter().map(|times| times.optimizer).collect()),
-            ema: median(stages.iter().map(|times| times.ema).collect()),
-        }),
-        peak_mib: peak_mib(),
-        version: env!("CARGO_PKG_VERSION"),
-    };
+    let device = options.device.open()?;
+    let measured = measure(what, &config, options, &device, threads)?;
     if options.json {
         println!("{}", serde_json::to_string(&measured)?);
     } else {
@@ -141,21 +108,25 @@ pub fn run(args: Args) -> Outcome {
 }
 
 /// The official recipe of a detector.
-fn model(name: &str) -> anyhow::Result<Config> {
+fn model(options: &Options) -> anyhow::Result<Config> {
+    let name = &options.model;
     let Some(official) = official::model(name) else {
         let names: Vec<_> = official::models().iter().map(|model| model.name).collect();
         bail!("--model: expected one of {}, found '{name}'", names.join(", "));
     };
-    Ok(official.config(Recipe::Deim)?)
+    Ok(official.config_with(Recipe::Deim, &options.set)?)
 }
 
 fn print(measured: &Measured) {
     let Measured { what, model, size, batch, threads, median_ms, fastest_ms, .. } = measured;
-    println!("{what} {model}: {batch} images of {size}x{size}, {threads} threads");
+    let device = &measured.device;
+    println!("{what} {model}: {batch} images of {size}x{size}, {threads} threads, {device}");
     println!("  {median_ms:8.2} ms  median of {}, fastest {fastest_ms:.2}", measured.steps);
+    println!("  {:8.2} images a second", measured.images_per_second);
     if let Some(stages) = &measured.stages_ms {
         for (name, time) in [
             ("forward", stages.forward),
+            ("matching", stages.matching),
             ("criterion", stages.criterion),
             ("backward", stages.backward),
             ("optimizer", stages.optimizer),
@@ -165,27 +136,25 @@ fn print(measured: &Measured) {
         }
     }
     if let Some(peak) = measured.peak_mib {
-        println!("  {peak:8} MiB at most");
+        println!("  {peak:8} MiB of the host at most");
     }
-}
-
-fn median(mut times: Vec<f64>) -> f64 {
-    times.sort_by(f64::total_cmp);
-    let middle = times.len() / 2;
-    rounded(match times.len() % 2 {
-        0 => (times[middle - 1] + times[middle]) / 2.0,
-        _ => times[middle],
-    })
-}
-
-fn rounded(milliseconds: f64) -> f64 {
-    (milliseconds * 100.0).round() / 100.0
-}
-
-/// The high-water mark of this process's memory, as Linux counts it.
-fn peak_mib() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kib / 1024)
+    match &measured.device_memory {
+        Some(memory) => println!(
+            "  {:8} MiB of the device after the first step, {} after the last; {} and {} reserved",
+            memory.used_first_mib,
+            memory.used_last_mib,
+            memory.reserved_first_mib,
+            memory.reserved_last_mib
+        ),
+        None if measured.device_class != "cpu" => {
+            println!("  memory of the device: not available");
+        }
+        None => {}
+    }
+    let or_not = |limit: Option<f64>| match limit {
+        Some(limit) => format!("{limit:8.2} ms"),
+        None => "   not given".to_owned(),
+    };
+    println!("  {}  at least for its operations", or_not(measured.limit_operations_ms));
+    println!("  {}  at least for its parameters' memory", or_not(measured.limit_memory_ms));
 }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use anyhow::Context;
 use deim_lab::execute::{Crew, Tally, execute, share};
 use deim_lab::worker::Command;
-use deim_lab::{Cell, DeviceChoice, Plan, Setting};
+use deim_lab::{Cell, Plan, Setting};
 
 use crate::output::{self, Outcome};
 use crate::progress::{Progress, count};
@@ -37,7 +37,7 @@ impl CrewArgs {
     /// The crew for so many cells.
     pub fn crew(&self, setting: &Setting, cells: usize) -> anyhow::Result<Crew> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let on_gpu = setting.device != DeviceChoice::Cpu;
+        let on_gpu = !setting.device.is_cpu();
         let (jobs, threads) = share(cores, cells, on_gpu, self.jobs.map(usize::from));
         let program = std::env::current_exe().context("cannot find this program's own file")?;
         let arguments = ["run", "--worker"].map(OsString::from).into();

@@ -97,7 +97,7 @@ fn prospect(outlook: &Outlook, experiment: &Experiment) -> String {
         text.push('\n');
     }
     text.push('\n');
-    let class = outlook.device_class;
+    let class = &outlook.device_class;
     match outlook.total(|row| row.measured_hours) {
         Some(hours) => {
             text += &format!(
@@ -109,6 +109,25 @@ fn prospect(outlook: &Outlook, experiment: &Experiment) -> String {
         }
         None => {
             text += &format!("no measurement on this device ({class}): no finished cell is alike\n")
+        }
+    }
+    match outlook.total(|row| row.benched_hours) {
+        Some(hours) => {
+            text += &format!(
+                "{hours:.0} hours for all cells on {class}, an estimate: {}, scaled by counted operations; data and \
+                 evaluation are taken to keep up\n",
+                outlook.benched_from.join("; ")
+            )
+        }
+        None if class == "cpu" || !outlook.benched_from.is_empty() => {}
+        None if class.starts_with(|first: char| first.is_ascii_digit()) => {
+            text += &format!("not measured on {class}: `deim bench train` times one device\n")
+        }
+        None => {
+            text += &format!(
+                "not measured on {class}: run `deim bench train --model r50 --size 640 --batch 16 --device {class} \
+                 --json >> results/bench/{class}.json`\n"
+            )
         }
     }
     if let Some(hours) = outlook.total(|row| row.estimated_hours) {

@@ -9,7 +9,7 @@ use burn::tensor::Device;
 use deim_data::{COCO_CLASSES, Dataset, Image, decode, readers, single};
 use deim_model::Detector;
 use deim_report::data::{Picture, contact_sheet};
-use deim_train::evaluate::images;
+use deim_train::upload::images;
 use deim_train::postprocess::{Ranked, rank};
 use serde::Serialize;
 

@@ -48,6 +48,8 @@ struct Track {
     loss: Option<f64>,
     ap: Option<f64>,
     evaluating: bool,
+    /// What the device is being prepared for.
+    warming: Option<String>,
 }
 
 impl Track {
@@ -63,11 +65,13 @@ impl Track {
             loss: None,
             ap: None,
             evaluating: false,
+            warming: None,
         }
     }
 
     fn take(&mut self, event: &Event) {
         self.evaluating = false;
+        self.warming = None;
         match event {
             Event::Started { epochs, steps_per_epoch, resumed_at, .. } => {
                 self.epochs = f64::from(*epochs);
@@ -77,6 +81,11 @@ impl Track {
                 self.given = self.done;
                 self.began = Instant::now();
             }
+            Event::Warming { size, done, of } if done < of => {
+                self.warming = Some(format!("warming sizes {}/{of} ({size} px)", done + 1));
+            }
+            // Its time is no part of any epoch's.
+            Event::Warming { .. } => self.began = Instant::now(),
             Event::Step { epoch, step, loss, .. } => {
                 self.done = f64::from(*epoch) + (*step + 1) as f64 / self.steps_per_epoch;
                 self.loss = Some(*loss);
@@ -103,6 +112,7 @@ impl Track {
         let mut parts = vec![format!("epoch {epoch}/{}", self.epochs)];
         parts.extend(self.loss.map(|loss| format!("loss {loss:.3}")));
         parts.extend(self.ap.map(|ap| format!("AP {}", percent(Some(ap)))));
+        parts.extend(self.warming.clone());
         if self.evaluating {
             parts.push("evaluating".to_owned());
         }
@@ -154,7 +164,9 @@ impl Progress {
             Notice::Event { slot, event, .. } => {
                 let Some(track) = self.tracks.get_mut(slot) else { return };
                 track.take(event);
-                if let (Display::Lines, Event::Epoch(_)) = (&self.display, event) {
+                if let (Display::Lines, Event::Epoch(_) | Event::Warming { .. }) =
+                    (&self.display, event)
+                {
                     let state = format!("{}: {}", track.title, track.state());
                     let line = format!("{state}; {}", self.overall());
                     self.say(&line);

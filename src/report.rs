@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use deim_lab::record::{Line, Record};
-use deim_lab::{DeviceChoice, Inputs, Ledger, history, identity};
+use deim_lab::{Devices, Inputs, Ledger, history, identity};
 use deim_report::html::{self, Chapter};
 use deim_report::{Cell, Document, Study};
 use deim_spec::{Experiment, Options, cell_id};
@@ -35,7 +35,7 @@ pub struct Args {
     scale: Option<String>,
     /// Cells of this device: cpu or cuda; needed where a ledger holds both.
     #[arg(long)]
-    device: Option<DeviceChoice>,
+    device: Option<Devices>,
     #[command(flatten)]
     inputs: InputArgs,
     /// Write nothing; exit code 1 if a file is not what its ledger gives.
@@ -147,7 +147,7 @@ pub fn after_training(
         Some(_) => &variant.load(&selection.name, None)?,
         None => experiment,
     };
-    let study = match study(experiment, &lines, variant.device.class(), inputs) {
+    let study = match study(experiment, &lines, &variant.device.class(), inputs) {
         // Everything failed, and the failures have been told.
         Err(error) if is_nothing(&error) => {
             eprintln!("no table: {error}");
@@ -272,8 +272,8 @@ fn of_shelf(args: &Args, shelf: &Shelf) -> anyhow::Result<Chapter> {
     }
     let options = Options { scale: Some(shelf.scale.clone()), ..Options::default() };
     let experiment = deim_spec::load(&args.experiments, &shelf.name, &options)?;
-    let class = match args.device {
-        Some(device) => device.class().to_owned(),
+    let class = match &args.device {
+        Some(device) => device.class(),
         None => device_class(&lines)?,
     };
     Ok(Chapter {
@@ -298,10 +298,13 @@ fn device_class(lines: &[Line]) -> anyhow::Result<String> {
             _ => None,
         })
         .collect();
-    match classes.into_iter().collect::<Vec<_>>()[..] {
-        [] => Ok(DeviceChoice::default().class().to_owned()),
-        [class] => Ok(class.to_owned()),
-        _ => bail!("the ledger holds finished cells of cpu and of cuda; say which with --device"),
+    match &classes.into_iter().collect::<Vec<_>>()[..] {
+        [] => Ok(Devices::default().class()),
+        [class] => Ok((*class).to_owned()),
+        classes => bail!(
+            "the ledger holds finished cells of {}; say which with --device",
+            classes.join(" and of ")
+        ),
     }
 }
 

@@ -44,7 +44,7 @@ pub fn run(args: Args) -> Outcome {
         return crew::work();
     }
     let target = args.target.as_deref().context("expected a cell or an experiment")?;
-    args.variant.device.check()?;
+    args.variant.check_device()?;
     let setting = args.variant.setting()?;
     let (plan, cell) = match is_experiment(&args.variant.folders.experiments, target)? {
         true => by_row(&args, target, &setting)?,

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use deim_lab::plan::{self, Plan, Setting};
-use deim_lab::{DeviceChoice, LabError};
+use deim_lab::{Devices, LabError, kernels};
 use deim_spec::{Experiment, Options};
 
 use crate::inputs::InputArgs;
@@ -26,9 +26,9 @@ pub struct Variant {
     /// Scale of the experiment; by default `mini`, else the first one in the file.
     #[arg(long)]
     pub scale: Option<String>,
-    /// What to train on: cpu, cuda or cuda:N.
-    #[arg(long, default_value_t = DeviceChoice::Cpu)]
-    pub device: DeviceChoice,
+    /// What to train on: cpu, cuda, cuda:N, vulkan, or several that share every batch (cuda:0,1).
+    #[arg(long, default_value_t = Devices::default())]
+    pub device: Devices,
     /// Set a configuration key, over everything else; may be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub set: Vec<String>,
@@ -64,12 +64,20 @@ impl Variant {
         Ok(deim_spec::load(&self.folders.experiments, name, &options)?)
     }
 
+    /// An error when this program cannot train on the device.
+    pub fn check_device(&self) -> Result<(), LabError> {
+        if !self.device.is_cpu() {
+            kernels::keep_in(&self.folders.runs.join(kernels::FOLDER));
+        }
+        self.device.check()
+    }
+
     /// Reads every file of weights that was given.
     pub fn setting(&self) -> Result<Setting, LabError> {
         Ok(Setting {
             results: self.folders.results.clone(),
             runs: self.folders.runs.clone(),
-            device: self.device,
+            device: self.device.clone(),
             numerics: deim_train::NUMERICS,
             inputs: self.inputs.inputs()?,
         })

@@ -80,7 +80,8 @@ impl SubjectArgs {
 
     /// Finds the cell that is meant, or the model, and opens the weights.
     pub fn find(&self, target: Option<&str>) -> anyhow::Result<Subject> {
-        self.device.check()?;
+        // A device that is not there is known before anything is read.
+        self.device.open()?;
         let choice = match self.part {
             None => Choice::Best,
             Some(PartName::Ema) => Choice::Part(Part::Ema),

@@ -1,11 +1,10 @@
 //! `deim verify`: reference cases, a line a case.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::bail;
-use burn::tensor::Device;
+use deim_lab::{DeviceChoice, kernels};
 
 use crate::output::{DONE, FAILED, Outcome};
 
@@ -20,16 +19,19 @@ pub struct Args {
     /// Folders that are cases or hold cases.
     #[arg(required = true, value_name = "DIR")]
     folders: Vec<PathBuf>,
-    /// Device to compute on.
-    #[arg(long, default_value = "cpu", value_name = "DEVICE")]
-    device: String,
+    /// Device to compute on: cpu, cuda, cuda:N, vulkan or vulkan:N. Tolerances stay those of the cases.
+    #[arg(long, default_value_t = DeviceChoice::Cpu)]
+    device: DeviceChoice,
     /// Print one JSON document instead of lines.
     #[arg(long)]
     json: bool,
 }
 
 pub fn run(args: Args) -> Outcome {
-    let device = device(&args.device)?;
+    if args.device != DeviceChoice::Cpu {
+        kernels::keep_in(&Path::new("runs").join(kernels::FOLDER));
+    }
+    let device = args.device.open()?;
     let mut out = std::io::stdout().lock();
     let report = deim_verify::run_each(&args.folders, &device, |case| {
         if !args.json {
@@ -42,13 +44,14 @@ pub fn run(args: Args) -> Outcome {
         writeln!(out, "{}", serde_json::to_string_pretty(&report)?)?;
     } else {
         writeln!(out, "{passed} passed, {failed} failed, {skipped} skipped")?;
+        if let (true, Some((case, worst))) = (args.device != DeviceChoice::Cpu, report.worst()) {
+            let share = worst.of_tolerance;
+            writeln!(
+                out,
+                "on {}: at worst {share:.3} of its tolerance, {}",
+                args.device, case.name
+            )?;
+        }
     }
     Ok(ExitCode::from(if report.all_passed() { DONE } else { FAILED }))
-}
-
-fn device(name: &str) -> anyhow::Result<Device> {
-    match name {
-        "cpu" => Ok(Device::flex()),
-        other => bail!("--device: expected cpu, the one device of this build, found '{other}'"),
-    }
 }

@@ -45,6 +45,9 @@ fn text(found: &Found) -> String {
         line("steps", &finished.summary.steps.to_string());
         line("parameters", &finished.summary.parameters.to_string());
         line("weights", &format!("blake3 {}", finished.summary.weights));
+        if let Some(kernels) = &finished.summary.kernels {
+            line("kernels", kernels);
+        }
         let notes = finished.summary.notes.iter();
         let notes: Vec<String> = notes.map(|(what, times)| format!("{what} {times}")).collect();
         if !notes.is_empty() {

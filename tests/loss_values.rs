@@ -28,7 +28,7 @@ fn losses(gamma: &str, changes: &[&str]) -> String {
         config,
         seed: 0,
         cell: "snapshot",
-        device: Device::flex(),
+        devices: vec![Device::flex()],
         directory: folder.path(),
         workers: 1,
         pretrained: None,

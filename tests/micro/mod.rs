@@ -8,7 +8,7 @@ use std::process::{Command, Output, Stdio};
 use deim_lab::history::{History, of_cell};
 use deim_lab::plan::{self, Plan};
 use deim_lab::record::{Finished, Line, Provenance, Record};
-use deim_lab::{Cell, DeviceChoice, Ledger, Setting};
+use deim_lab::{Cell, Devices, Ledger, Setting};
 use deim_spec::Options;
 use deim_train::events::{EpochRecord, Seconds, Summary};
 use tempfile::TempDir;
@@ -104,7 +104,7 @@ impl Lab {
         Setting {
             results: self.path().join("results"),
             runs: self.path().join("runs"),
-            device: DeviceChoice::Cpu,
+            device: Devices::default(),
             numerics: deim_train::NUMERICS,
             inputs: Default::default(),
         }
@@ -180,6 +180,7 @@ pub fn finished_lines(experiment: &str, cell: &Cell, ap: f64) -> Vec<Line> {
         steps: 15,
         parameters: 1000,
         weights: "0".repeat(64),
+        kernels: None,
         notes: Default::default(),
     };
     [

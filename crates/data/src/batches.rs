@@ -142,6 +142,7 @@ mod tests {
     fn batch(step: u64) -> Batch {
         Batch {
             images: Default::default(),
+            bytes: None,
             size: 0,
             targets: vec![],
             image_ids: vec![step as i64],

@@ -31,7 +31,7 @@ pub use place::{Place, SplitPlace};
 pub use planes::Planes;
 pub use policy::Policy;
 pub use readers::RealDataset;
-pub use sample::{Batch, Image, Sample, Target};
+pub use sample::{Batch, Bytes, Image, Sample, Target};
 
 /// What tells two files apart.
 pub fn content_hash(bytes: &[u8]) -> [u8; 32] {

@@ -10,7 +10,7 @@ use crate::draws::epoch_order;
 use crate::error::DataError;
 use crate::planes::Planes;
 use crate::policy::Policy;
-use crate::sample::{Batch, Image, Sample, Target};
+use crate::sample::{Batch, Bytes, Image, Sample, Target};
 use crate::transforms::resize::resize_image;
 use crate::transforms::tensor;
 
@@ -21,6 +21,7 @@ pub struct TrainLoader {
     batch_size: usize,
     seed: u64,
     workers: usize,
+    bytes: bool,
 }
 
 impl TrainLoader {
@@ -39,7 +40,17 @@ impl TrainLoader {
             return Err(DataError::FewerThanABatch { images: dataset.len(), batch_size });
         }
         let policy = Arc::new(Policy::new(config, seed)?);
-        Ok(Self { dataset, policy, batch_size, seed, workers })
+        Ok(Self { dataset, policy, batch_size, seed, workers, bytes: false })
+    }
+
+    /// The same, with images as bytes or as numbers.
+    pub fn as_bytes(self, bytes: bool) -> Self {
+        Self { bytes, ..self }
+    }
+
+    /// The sizes that batches may have, each once, in order.
+    pub fn sizes(&self) -> Vec<usize> {
+        self.policy.sizes()
     }
 
     /// Full batches in an epoch; images that fill no batch sit this epoch out.
@@ -56,12 +67,12 @@ impl TrainLoader {
     pub fn batches(&self, epoch: u32, from_step: u64) -> Batches {
         let order = self.order(epoch);
         let (dataset, policy) = (Arc::clone(&self.dataset), Arc::clone(&self.policy));
-        let batch_size = self.batch_size;
+        let (batch_size, bytes) = (self.batch_size, self.bytes);
         let make: Make = Arc::new(move |step| {
             let samples = order[step as usize * batch_size..][..batch_size]
                 .iter()
                 .map(|&index| policy.sample(&*dataset, epoch, index));
-            Ok(policy.batch(collate(samples, true)?, epoch, step))
+            Ok(policy.batch(collate(samples, true, bytes)?, epoch, step))
         });
         let end = self.steps_per_epoch();
         Batches::start(make, from_step.min(end)..end, self.workers)
@@ -74,6 +85,7 @@ pub struct EvalLoader {
     batch_size: usize,
     input_size: usize,
     workers: usize,
+    bytes: bool,
 }
 
 impl EvalLoader {
@@ -89,7 +101,12 @@ impl EvalLoader {
         if input_size == 0 {
             return Err(DataError::config("data.input_size", "at least 1 pixel", 0));
         }
-        Ok(Self { dataset, batch_size, input_size, workers })
+        Ok(Self { dataset, batch_size, input_size, workers, bytes: false })
+    }
+
+    /// The same, with images as bytes or as numbers.
+    pub fn as_bytes(self, bytes: bool) -> Self {
+        Self { bytes, ..self }
     }
 
     /// Number of batches, of which the last may be smaller.
@@ -101,14 +118,14 @@ impl EvalLoader {
     /// [`Dataset::truth`], in pixels of the original image.
     pub fn batches(&self) -> Batches {
         let dataset = Arc::clone(&self.dataset);
-        let (batch_size, side) = (self.batch_size, self.input_size);
+        let (batch_size, side, bytes) = (self.batch_size, self.input_size, self.bytes);
         let make: Make = Arc::new(move |step| {
             let first = step as usize * batch_size;
             let samples = (first..dataset.len().min(first + batch_size)).map(|index| {
                 let source = dataset.sample(index)?;
                 Ok(evaluated(&source.image, side, source.image_id, source.original_size))
             });
-            collate(samples, false)
+            collate(samples, false, bytes)
         });
         Batches::start(make, 0..self.steps(), self.workers)
     }
@@ -117,7 +134,7 @@ impl EvalLoader {
 /// A batch of one image, as evaluation would see it, for a model with inputs of this side.
 pub fn single(image: &Image, side: usize) -> Result<Batch, DataError> {
     let size = [image.width as u32, image.height as u32];
-    collate(std::iter::once(Ok(evaluated(image, side, 0, size))), false)
+    collate(std::iter::once(Ok(evaluated(image, side, 0, size))), false, false)
 }
 
 /// An image resized to the model's input and nothing else.
@@ -136,10 +153,12 @@ fn evaluated(image: &Image, side: usize, image_id: i64, original_size: [u32; 2])
 pub(crate) fn collate(
     samples: impl ExactSizeIterator<Item = Result<Sample, DataError>>,
     with_targets: bool,
+    bytes: bool,
 ) -> Result<Batch, DataError> {
     let count = samples.len();
     let mut batch = Batch {
         images: Planes::default(),
+        bytes: None,
         size: 0,
         targets: Vec::with_capacity(count),
         image_ids: Vec::with_capacity(count),
@@ -152,9 +171,22 @@ pub(crate) fn collate(
         if position == 0 {
             batch.size = sample.image.width;
             // The loop writes every number.
-            batch.images = Planes::filled(count * volume, |_| ());
+            match bytes {
+                true => {
+                    let (planes, side) = (vec![0; count * volume], batch.size);
+                    batch.bytes = Some(Bytes { planes, side, own_share: None });
+                }
+                false => batch.images = Planes::filled(count * volume, |_| ()),
+            }
         }
-        tensor::write_chw(&sample.image, &mut batch.images[position * volume..][..volume]);
+        match &mut batch.bytes {
+            Some(Bytes { planes, .. }) => {
+                tensor::write_bytes(&sample.image, &mut planes[position * volume..][..volume]);
+            }
+            None => {
+                tensor::write_chw(&sample.image, &mut batch.images[position * volume..][..volume]);
+            }
+        }
         batch.targets.push(if with_targets { tensor::target(&sample) } else { Target::default() });
         batch.image_ids.push(sample.image_id);
         batch.original_sizes.push(sample.original_size);

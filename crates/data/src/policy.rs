@@ -202,6 +202,15 @@ impl Policy {
         Ok(affine.apply(merged))
     }
 
+    /// The sizes that batches may have, each once, in order.
+    pub fn sizes(&self) -> Vec<usize> {
+        let mut sizes = self.scales.clone();
+        sizes.push(self.input_size);
+        sizes.sort_unstable();
+        sizes.dedup();
+        sizes
+    }
+
     /// Mixup and multi-scale on a collated batch.
     pub fn batch(&self, mut batch: Batch, epoch: u32, step: u64) -> Batch {
         let draws = |what| Draws::new(self.seed, what, &[u64::from(epoch), step]);

@@ -112,6 +112,7 @@ fn mixup_and_multi_scale_follow_the_epochs() {
                 |index: u32| crate::sample::Target { labels: vec![index], boxes: vec![[0.5; 4]] };
             let batch = Batch {
                 images: vec![0.0; 2 * 3 * 64 * 64].into(),
+                bytes: None,
                 size: 64,
                 targets: vec![target(0), target(1)],
                 image_ids: vec![0, 1],

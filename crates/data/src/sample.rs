@@ -51,11 +51,25 @@ pub struct Target {
     pub boxes: Vec<[f32; 4]>,
 }
 
+/// The images of a batch as bytes: a quarter of the way to a GPU, which does the rest itself.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Bytes {
+    /// `[batch, 3, side, side]`
+    pub planes: Vec<u8>,
+    /// Side of the images before they are resized to the batch's size, each pixel the nearest one.
+    pub side: usize,
+    /// Where every image is blended with the one before it: its own share.
+    pub own_share: Option<f64>,
+}
+
 /// One optimizer step's images, ready to become tensors.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Batch {
-    /// `[batch, 3, size, size]`, values in `[0, 1]`, not normalised further (deim-facts 0.14).
+    /// `[batch, 3, size, size]`, values in `[0, 1]`, not normalised further (deim-facts 0.14); empty
+    /// where they are bytes.
     pub images: Planes,
+    /// The images, where the loader was asked for bytes.
+    pub bytes: Option<Bytes>,
     /// Side of the square images.
     pub size: usize,
     pub targets: Vec<Target>,
@@ -64,4 +78,12 @@ pub struct Batch {
     pub original_sizes: Vec<[u32; 2]>,
     /// Boxes that the images' transforms lost.
     pub dropped_boxes: usize,
+}
+
+impl Batch {
+    /// The images of one of `parts` devices that share the batch, in its order.
+    pub fn part(&self, part: usize, parts: usize) -> Planes {
+        let share = self.images.len() / parts;
+        self.images[part * share..][..share].to_vec().into()
+    }
 }

@@ -4,6 +4,7 @@
 //! missing in worker processes, [`work`] is what such a process does, and everything that happened
 //! is a line of a [`ledger`]. A run may be killed at any moment; the same command goes on.
 
+pub mod benches;
 pub mod clock;
 pub mod cost;
 pub mod device;
@@ -14,6 +15,7 @@ pub mod finished;
 pub mod history;
 pub mod identity;
 pub mod inputs;
+pub mod kernels;
 pub mod ledger;
 pub mod lock;
 pub mod outlook;
@@ -28,7 +30,7 @@ pub mod why;
 pub mod work;
 pub mod worker;
 
-pub use device::DeviceChoice;
+pub use device::{DeviceChoice, Devices};
 pub use error::LabError;
 pub use finished::FinishedCell;
 pub use inputs::{Inputs, WeightsFile};

@@ -4,11 +4,14 @@
 //! less: from finished cells that are alike, if this device has any, and else from counted operations
 //! and the one training time that the paper prints. The second is an estimate and says so.
 
+use std::collections::BTreeSet;
+
 use deim_spec::config::Source;
 use deim_spec::official::{self, Recipe};
 use deim_spec::{Config, Experiment};
 use serde::Serialize;
 
+use crate::benches;
 use crate::cost::Costs;
 use crate::error::LabError;
 use crate::history;
@@ -34,7 +37,7 @@ const SECONDS_PER_HOUR: f64 = 3600.0;
 pub struct Outlook {
     pub experiment: String,
     pub scale: String,
-    pub device_class: &'static str,
+    pub device_class: String,
     pub cells: usize,
     pub seeds: usize,
     pub rows: Vec<RowOutlook>,
@@ -43,6 +46,9 @@ pub struct Outlook {
     pub images_from: String,
     /// What has to be given before a cell has an id.
     pub missing: Vec<String>,
+    /// The timed steps that `benched_hours` are scaled from.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub benched_from: Vec<String>,
 }
 
 /// What one cell of a row would cost.
@@ -55,6 +61,9 @@ pub struct RowOutlook {
     pub operations: Option<f64>,
     /// Hours by finished cells that are alike, on this device class.
     pub measured_hours: Option<f64>,
+    /// Hours on this device class by a step that `deim bench train` timed, scaled by operations.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub benched_hours: Option<f64>,
     /// Hours on the paper's device, by operations.
     pub estimated_hours: Option<f64>,
 }
@@ -77,6 +86,8 @@ pub fn make(experiment: &Experiment, setting: &Setting) -> Result<Outlook, LabEr
     let (images, images_from) = images(experiment, setting)?;
     let costs = costs(experiment, setting)?;
     let class = setting.device.class();
+    let benches = benches::read(&setting.results, &class)?;
+    let mut benched_from = BTreeSet::new();
     let rows = experiment.rows.iter().map(|row| {
         let config = &row.config;
         let epochs = f64::from(config.epochs);
@@ -84,18 +95,24 @@ pub fn make(experiment: &Experiment, setting: &Setting) -> Result<Outlook, LabEr
         let steps = steps.map(|steps| steps * u64::from(config.epochs));
         let seen = steps.map(|steps| steps as f64 * config.data.batch_size as f64);
         let pass = forward(config);
+        let operations = seen.map(|seen| seen * PASSES * pass);
+        let bench = benches::nearest(&benches, PASSES * pass);
+        benched_from.extend(bench.map(ToString::to_string));
         let measured = setting
             .inputs
             .settle(config)
             .ok()
-            .and_then(|settled| costs.estimate(&settled, class))
+            .and_then(|settled| costs.estimate(&settled, &class))
             .map(|seconds| seconds / SECONDS_PER_HOUR);
         Ok(RowOutlook {
             title: row.title(),
             epochs: config.epochs,
             steps,
-            operations: seen.map(|seen| seen * PASSES * pass),
+            operations,
             measured_hours: measured,
+            benched_hours: bench
+                .zip(operations)
+                .map(|(bench, operations)| operations / bench.rate() / SECONDS_PER_HOUR),
             estimated_hours: images
                 .map(|images| {
                     let share = pass / yardstick()? * images as f64 / PAPER_IMAGES;
@@ -115,6 +132,7 @@ pub fn make(experiment: &Experiment, setting: &Setting) -> Result<Outlook, LabEr
         images,
         images_from,
         missing: missing(experiment, setting),
+        benched_from: benched_from.into_iter().collect(),
     })
 }
 
@@ -186,7 +204,7 @@ mod tests {
     use deim_spec::{Options, load};
 
     use super::*;
-    use crate::device::DeviceChoice;
+    use crate::device::{DeviceChoice, Devices};
     use crate::inputs::Inputs;
     use crate::record::{Finished, Line, Record};
     use crate::samples;
@@ -204,7 +222,7 @@ mod tests {
         Setting {
             results: results.to_owned(),
             runs: results.join("runs"),
-            device: DeviceChoice::Cpu,
+            device: Devices::default(),
             numerics: 1,
             inputs: Inputs::default(),
         }
@@ -236,6 +254,37 @@ mod tests {
     }
 
     #[test]
+    fn a_timed_step_gives_hours_on_its_class_of_device_scaled_by_operations() {
+        let results = tempfile::tempdir().unwrap();
+        let folder = results.path().join("bench");
+        std::fs::create_dir(&folder).unwrap();
+        let line = |class: &str, what: &str, rate: f64| {
+            format!(
+                "{{\"what\":\"{what}\",\"device_class\":\"{class}\",\"device\":\"a card\",\"model\":\"r50\",\
+                 \"size\":640,\"batch\":16,\"images_per_second\":{rate},\"operations_per_image\":{}}}\n",
+                PASSES * yardstick().unwrap()
+            )
+        };
+        let lines =
+            [line("cuda", "train", 100.0), line("cpu", "train", 1.0), line("cuda", "infer", 9.0)];
+        std::fs::write(folder.join("card.json"), lines.concat()).unwrap();
+        let mut setting = setting(results.path());
+        setting.device = DeviceChoice::Cuda(0).into();
+        let outlook = make(&paper("T7"), &setting).unwrap();
+        let hours = outlook.rows[0].benched_hours.unwrap();
+        let images = outlook.rows[0].steps.unwrap() as f64
+            * paper("T7").rows[0].config.data.batch_size as f64;
+        assert!((hours - images / 100.0 / 3600.0).abs() < 1e-6 * hours, "{hours}");
+        assert_eq!(outlook.benched_from.len(), 1, "{:?}", outlook.benched_from);
+        // On a class of device that nothing was timed on there is no such number.
+        setting.device = DeviceChoice::Vulkan(None).into();
+        assert_eq!(make(&paper("T7"), &setting).unwrap().rows[0].benched_hours, None);
+        std::fs::write(folder.join("card.json"), "{").unwrap();
+        let error = make(&paper("T7"), &setting).unwrap_err().to_string();
+        assert!(error.contains("card.json"), "{error}");
+    }
+
+    #[test]
     fn a_finished_cell_that_is_alike_is_a_measurement_and_of_this_device_only() {
         let results = tempfile::tempdir().unwrap();
         let mut experiment = paper("T4");
@@ -258,7 +307,7 @@ mod tests {
         let measured =
             |setting: &Setting| make(&experiment, setting).unwrap().rows[3].measured_hours;
         assert_eq!(measured(&setting), Some(4.0), "twice the epochs of two hours");
-        setting.device = DeviceChoice::Cuda(0);
+        setting.device = DeviceChoice::Cuda(0).into();
         assert_eq!(measured(&setting), None);
     }
 }

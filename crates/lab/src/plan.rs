@@ -7,7 +7,7 @@ use deim_spec::{Config, Experiment, Recorded, cell_id};
 use serde::Serialize;
 
 use crate::cost::Costs;
-use crate::device::DeviceChoice;
+use crate::device::Devices;
 use crate::differences::{self, Difference};
 use crate::error::LabError;
 use crate::history::{self, History};
@@ -22,7 +22,7 @@ use crate::shelf::{Owner, Shelf};
 pub struct Setting {
     pub results: PathBuf,
     pub runs: PathBuf,
-    pub device: DeviceChoice,
+    pub device: Devices,
     /// Version of the numerics of this program.
     pub numerics: u32,
     /// Where images and weights to start from are.
@@ -41,7 +41,7 @@ impl Setting {
 pub struct Plan {
     pub experiment: String,
     pub scale: String,
-    pub device_class: &'static str,
+    pub device_class: String,
     pub numerics: u32,
     /// Row by row, and within a row seed by seed.
     pub cells: Vec<Cell>,
@@ -146,7 +146,7 @@ pub fn make(experiment: &Experiment, setting: &Setting) -> Result<Plan, LabError
         let Identity { config, manifest } = identity;
         let settings: BTreeMap<String, String> = spec.settings.iter().cloned().collect();
         for &seed in &experiment.seeds {
-            let id = cell_id(&config, seed, &manifest, setting.numerics, device_class);
+            let id = cell_id(&config, seed, &manifest, setting.numerics, &device_class);
             let mut cell = Cell {
                 row,
                 title: spec.title(),
@@ -159,7 +159,7 @@ pub fn make(experiment: &Experiment, setting: &Setting) -> Result<Plan, LabError
                 id,
             };
             cell.state = state(&cell, &own, &elsewhere, setting)?;
-            cell.seconds_left = left(&cell, &costs, device_class);
+            cell.seconds_left = left(&cell, &costs, &device_class);
             cells.push(cell);
         }
     }

@@ -38,6 +38,7 @@ pub fn finished(seconds: f64) -> Finished {
             steps: 1,
             parameters: 1,
             weights: "w".into(),
+            kernels: None,
             notes: BTreeMap::new(),
         },
         seconds,

@@ -6,7 +6,8 @@ use std::sync::atomic::AtomicBool;
 use deim_train::events::Event;
 use deim_train::run::{Ending, Job};
 
-use crate::device::DeviceChoice;
+use crate::device::Devices;
+use crate::kernels;
 use crate::protocol::Order;
 use crate::work::Trained;
 
@@ -18,7 +19,13 @@ pub fn train(
     observe: &mut dyn FnMut(&Event),
 ) -> Result<Trained, String> {
     deim_train::threads::compute_with(order.threads);
-    let device: DeviceChoice = order.device.parse().map_err(|error| format!("{error}"))?;
+    let devices: Devices = order.device.parse().map_err(|error| format!("{error}"))?;
+    let on_gpu = !devices.is_cpu();
+    let kernels = order.runs.join(kernels::FOLDER);
+    if on_gpu {
+        kernels::keep_in(&kernels);
+    }
+    let devices = devices.open().map_err(|error| error.to_string())?;
     let splits = deim_data::open(&order.config.data, order.data.as_ref())
         .map_err(|error| error.to_string())?;
     let manifest = splits.manifest();
@@ -37,7 +44,7 @@ pub fn train(
         config: &order.config,
         seed: order.seed,
         cell: &order.cell,
-        device: device.open().map_err(|error| error.to_string())?,
+        devices,
         directory: folder,
         // A process with one core to itself makes its batches between its steps.
         workers: order.threads / 2,
@@ -46,7 +53,12 @@ pub fn train(
         splits: &splits,
     };
     match deim_train::run::run(&job, observe) {
-        Ok(Ending::Finished(summary)) => Ok(Trained::Finished(Box::new(summary))),
+        Ok(Ending::Finished(mut summary)) => {
+            if on_gpu {
+                summary.kernels = kernels::fingerprint(&kernels);
+            }
+            Ok(Trained::Finished(Box::new(summary)))
+        }
         Ok(Ending::Stopped) => Ok(Trained::Stopped),
         Err(error) => Err(error.to_string()),
     }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use deim_spec::Recorded;
 use deim_train::events::{Event, Summary};
 
-use crate::device::DeviceChoice;
+use crate::device::Devices;
 use crate::error::LabError;
 use crate::history;
 use crate::ledger::Ledger;
@@ -113,19 +113,22 @@ pub fn carry_out(
         return Ok(End::Finished { reused: true });
     }
 
-    let device: DeviceChoice = order.device.parse()?;
+    let device: Devices = order.device.parse()?;
     let mut written = Ok(());
     let mut last_step: Option<Instant> = None;
     let trained = train(order, &folder, stop, &mut |event| {
         let record = match event {
             Event::Started { resumed_at, pretrained, .. } => {
                 let pretrained = pretrained.clone();
-                let started =
-                    Provenance { resumed_at: *resumed_at, pretrained, ..provenance(order, device) };
+                let started = Provenance {
+                    resumed_at: *resumed_at,
+                    pretrained,
+                    ..provenance(order, &device)
+                };
                 Some(Record::Started(Box::new(started)))
             }
             Event::Epoch(epoch) => Some(Record::Epoch(Box::new(epoch.clone()))),
-            Event::Step { .. } | Event::Evaluating { .. } => None,
+            Event::Warming { .. } | Event::Step { .. } | Event::Evaluating { .. } => None,
         };
         if let (Some(record), Ok(())) = (record, &written) {
             written = ledger.append(&order.cell, record);
@@ -159,7 +162,7 @@ pub fn carry_out(
     }
 }
 
-fn provenance(order: &Order, device: DeviceChoice) -> Provenance {
+fn provenance(order: &Order, device: &Devices) -> Provenance {
     Provenance {
         experiment: order.experiment.clone(),
         scale: order.scale.clone(),
@@ -170,7 +173,7 @@ fn provenance(order: &Order, device: DeviceChoice) -> Provenance {
         data: order.data.clone(),
         pretrained: None,
         numerics: order.numerics,
-        device_class: device.class().to_owned(),
+        device_class: device.class(),
         device: device.describe(),
         threads: order.threads,
         program: program(),

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use deim_lab::execute::{Crew, Notice, Tally, execute, share};
 use deim_lab::history::{Failure, of_cell};
 use deim_lab::worker::Command;
-use deim_lab::{Cell, DeviceChoice, Inputs, Ledger, Plan, Setting, State};
+use deim_lab::{Cell, Devices, Inputs, Ledger, Plan, Setting, State};
 use deim_spec::Config;
 
 const FINISHED: &str = r#"echo '{"said":"end","end":"finished","reused":false}'"#;
@@ -29,7 +29,7 @@ fn plan(root: &Path, cells: usize) -> Plan {
     Plan {
         experiment: "x".into(),
         scale: "mini".into(),
-        device_class: "cpu",
+        device_class: "cpu".into(),
         numerics: 1,
         cells: (0..cells).map(cell).collect(),
         notes: vec![],
@@ -70,7 +70,7 @@ impl Shop {
         let setting = Setting {
             results: self.root.path().join("results"),
             runs: self.root.path().join("runs"),
-            device: DeviceChoice::Cpu,
+            device: Devices::default(),
             numerics: 1,
             inputs: Inputs::default(),
         };

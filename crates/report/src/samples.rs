@@ -117,6 +117,7 @@ pub fn finished(experiment: &Experiment, cell: &Cell, class: &str, ap: f64) -> V
         steps: 64,
         parameters: 1000,
         weights: "w".into(),
+        kernels: None,
         notes: BTreeMap::new(),
     };
     [

@@ -12,7 +12,8 @@ use crate::config::Config;
 use crate::embedded;
 use crate::error::{Diagnostic, SpecError};
 use crate::experiment::{fill_in_epochs, located};
-use crate::node::{Node, Value};
+use crate::flags;
+use crate::node::{Node, Value, merge};
 use crate::paper::{self, PaperRow};
 use crate::parts::Parts;
 use crate::typed;
@@ -87,12 +88,17 @@ pub fn model(name: &str) -> Option<&'static Official> {
 impl Official {
     /// The complete configuration of a training by one of the two recipes.
     pub fn config(&self, recipe: Recipe) -> Result<Config, SpecError> {
-        resolve(self.recipe_path(recipe))
+        self.config_with(recipe, &[])
+    }
+
+    /// The same with keys that `--set KEY=VALUE` sets.
+    pub fn config_with(&self, recipe: Recipe, set: &[String]) -> Result<Config, SpecError> {
+        resolve(self.recipe_path(recipe), set)
     }
 
     /// The model part alone, in the DEIM flavour; all else is a built-in default.
     pub fn architecture(&self) -> Result<Config, SpecError> {
-        resolve(self.part)
+        resolve(self.part, &[])
     }
 
     /// A recipe's file, relative to the experiments directory.
@@ -158,23 +164,24 @@ impl Published {
 }
 
 /// A part, laid on the defaults and checked as an experiment's row would be.
-fn resolve(part: &str) -> Result<Config, SpecError> {
+fn resolve(part: &str, set: &[String]) -> Result<Config, SpecError> {
     let mut parts = Parts::embedded();
-    read(&mut parts, &Path::new(embedded::ROOT).join(part))
+    read(&mut parts, &Path::new(embedded::ROOT).join(part), set)
         .map_err(|errors| SpecError::new(errors, parts.sources))
 }
 
 /// The same of any part on disk; what it extends is in the experiments directory.
 pub fn part(experiments_dir: &Path, path: &Path) -> Result<Config, SpecError> {
     let mut parts = Parts::new(experiments_dir);
-    read(&mut parts, path).map_err(|errors| SpecError::new(errors, parts.sources))
+    read(&mut parts, path, &[]).map_err(|errors| SpecError::new(errors, parts.sources))
 }
 
-fn read(parts: &mut Parts<'_>, path: &Path) -> Result<Config, Vec<Diagnostic>> {
+fn read(parts: &mut Parts<'_>, path: &Path, set: &[String]) -> Result<Config, Vec<Diagnostic>> {
     let one = |error: Diagnostic| vec![error];
     let node = parts.outermost(path).map_err(one)?;
     let place = node.place;
-    let table = parts.fragment(node).map_err(one)?;
+    let mut table = parts.fragment(node).map_err(one)?;
+    merge(&mut table, flags::read(set, &mut parts.sources).map_err(one)?);
     let mut config = typed::config(&table).map_err(one)?;
     let merged = Node { value: Value::Table(table), place };
     let wrong = checks::check(&config);

@@ -26,7 +26,7 @@ use crate::losses::class::{ClassLoss, Positives};
 use crate::losses::edges::EdgeLoss;
 use crate::losses::{Total, like, upload};
 use crate::matcher::{Matcher, Pair};
-use crate::plan::Plan;
+use crate::plan::{Counts, Plan};
 use crate::union::union;
 
 /// Why a step has no losses.
@@ -162,6 +162,11 @@ impl Criterion {
         Ok(Matches { heads, union, replaced_costs })
     }
 
+    /// How many classes there are.
+    pub fn classes(&self) -> usize {
+        self.classes
+    }
+
     /// The losses of given matches.
     pub fn losses(
         &self,
@@ -170,8 +175,21 @@ impl Criterion {
         denoising: Option<&DenoisingPairs>,
         matches: Matches,
     ) -> Result<Losses, CriterionError> {
+        let counts = Counts::of(targets, &matches);
+        self.losses_of(gathered, targets, denoising, matches, counts)
+    }
+
+    /// The same on one of several devices, whose losses are divided by the same numbers of boxes.
+    pub(crate) fn losses_of(
+        &self,
+        gathered: &Gathered,
+        targets: &[Target],
+        denoising: Option<&DenoisingPairs>,
+        matches: Matches,
+        counts: Counts,
+    ) -> Result<Losses, CriterionError> {
         self.check_targets(gathered, targets)?;
-        let plans = Plan::of_groups(gathered, targets, denoising, &matches)?;
+        let plans = Plan::of_groups(gathered, targets, denoising, &matches, counts)?;
         let options = like(&gathered.plain);
 
         let mut terms = Vec::new();

@@ -1,7 +1,7 @@
 //! The exponential moving average of parameters and buffers (deim-facts 3.7).
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
-use burn::tensor::Tensor;
+use burn::tensor::{Device, Tensor};
 use deim_model::Detector;
 use deim_ops::blend;
 use deim_spec::config;
@@ -28,11 +28,16 @@ impl Ema {
         self.decay = decay;
     }
 
+    /// Where the average lies.
+    pub fn device(&self) -> Device {
+        self.detector.devices().swap_remove(0)
+    }
+
     /// Moves every tensor towards the trained detector's.
     pub fn update(&mut self, trained: &Detector) {
         self.updates += 1;
         let decay = ema_decay(self.decay, self.warmups, self.updates);
-        let mut current = Values(Vec::new());
+        let mut current = Values::default();
         trained.visit(&mut current);
         let mut mapper = Mixer { current: current.0.into_iter(), decay };
         // The modules are alike, so both walks meet the same tensors in the same order.
@@ -40,7 +45,9 @@ impl Ema {
     }
 }
 
-struct Values(Vec<Tensor<1>>);
+/// The values of all tensors of a module, flat and off the graph.
+#[derive(Default)]
+pub(crate) struct Values(pub Vec<Tensor<1>>);
 
 impl ModuleVisitor for Values {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {

@@ -1,6 +1,6 @@
 //! From an averaged detector to COCO numbers (deim-facts 3.17).
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::Device;
 use deim_data::{Batch, DataError, Dataset, EvalLoader};
 use deim_eval::{
     Annotation, Category, CocoSet, Detection, EvalError, Evaluation, GroundTruth, ListedImage,
@@ -10,6 +10,7 @@ use deim_model::Detector;
 use deim_model::outputs::Prediction;
 
 use crate::postprocess::rank;
+use crate::upload::images;
 
 /// Evaluates detectors on one data set, again and again.
 pub struct Evaluator {
@@ -104,12 +105,6 @@ pub fn coco_set(dataset: &dyn Dataset) -> Result<CocoSet, DataError> {
         }
     }
     Ok(set)
-}
-
-/// A batch's images `[batch, 3, size, size]` on a device.
-pub fn images(batch: &Batch, device: &Device) -> Tensor<4> {
-    let shape = [batch.targets.len(), 3, batch.size, batch.size];
-    Tensor::from_data(TensorData::new(batch.images.to_vec(), shape), device)
 }
 
 #[cfg(test)]

@@ -21,6 +21,8 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pretrained: Option<Fitted>,
     },
+    /// A first step at a size of the images, which is forgotten: a GPU prepares for each size once.
+    Warming { size: usize, done: usize, of: usize },
     /// An optimizer step was made.
     Step { epoch: u32, step: u64, loss: f64, learning_rate: f64 },
     /// The averaged model is being evaluated.
@@ -75,6 +77,9 @@ pub struct Summary {
     pub parameters: u64,
     /// blake3 of the final averaged weights file.
     pub weights: String,
+    /// What tells two choices of GPU kernels apart; see `deim_lab::kernels`. None on the CPU.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kernels: Option<String>,
     /// What reading and decoding the data left out or changed, by split, with its counts.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub notes: BTreeMap<String, u64>,

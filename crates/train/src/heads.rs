@@ -151,11 +151,8 @@ impl Gathered {
         let needed = layouts.get(1).map_or(length, |denoising| denoising.logits_at);
         let corners = groups.iter().map(|group| stack_corners(group)).collect();
         let logits_at = layouts[0].logits_at;
-        let read = plain
-            .clone()
-            .narrow(0, 0, needed)
-            .try_into_data()
-            .map_err(|error| CriterionError::Device(error.to_string()))?;
+        let read =
+            deim_ops::read(plain.clone().narrow(0, 0, needed)).map_err(CriterionError::Device)?;
         let boxes = read.iter::<f64>().take(logits_at).collect();
         let host = read
             .convert::<f32>()

@@ -15,9 +15,11 @@ pub mod losses;
 pub mod matcher;
 pub mod optimizer;
 pub mod param_groups;
+mod pass;
 mod plan;
 pub mod postprocess;
 pub mod pretrained;
+mod ranks;
 pub mod records;
 pub mod run;
 pub mod schedule;
@@ -27,6 +29,8 @@ pub mod step;
 pub mod threads;
 pub mod trained;
 pub mod union;
+pub mod upload;
+mod warm;
 
 /// Version of the numerics, part of every cell's id: raised by hand with every change of code that
 /// changes a number.

@@ -2,6 +2,7 @@
 
 use burn::tensor::activation::sigmoid;
 use deim_model::outputs::Prediction;
+use rayon::prelude::*;
 
 /// One detection of an image.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -21,12 +22,20 @@ pub fn rank(
     detections: usize,
 ) -> Vec<Vec<Ranked>> {
     let [images, queries, classes] = prediction.logits.dims();
-    let scores: Vec<f32> = sigmoid(prediction.logits).into_data().iter().collect();
-    let boxes: Vec<f32> = prediction.boxes.into_data().iter().collect();
+    let read = deim_ops::read_both(sigmoid(prediction.logits), prediction.boxes);
+    let [scores, boxes]: [Vec<f32>; 2] =
+        read.expect("a device that works").map(|data| data.iter().collect());
+    let better =
+        |scores: &[f32], a: usize, b: usize| scores[b].total_cmp(&scores[a]).then(a.cmp(&b));
     let of_image = |image: usize| {
         let scores = &scores[image * queries * classes..][..queries * classes];
         let mut order: Vec<usize> = (0..scores.len()).collect();
-        order.sort_unstable_by(|&a, &b| scores[b].total_cmp(&scores[a]).then(a.cmp(&b)));
+        // Most pairs are nowhere near the best: only those are put in order.
+        if (1..order.len()).contains(&detections) {
+            order.select_nth_unstable_by(detections, |&a, &b| better(scores, a, b));
+            order.truncate(detections);
+        }
+        order.sort_unstable_by(|&a, &b| better(scores, a, b));
         let [width, height] = original_sizes[image].map(f64::from);
         let ranked = order.into_iter().take(detections).map(|pair| {
             let (query, class) = (pair / classes, pair % classes);
@@ -37,7 +46,7 @@ pub fn rank(
         });
         ranked.collect()
     };
-    (0..images).map(of_image).collect()
+    (0..images).into_par_iter().map(of_image).collect()
 }
 
 #[cfg(test)]

@@ -79,6 +79,7 @@ mod tests {
         let target = Target { labels: vec![0, 1], boxes: vec![[0.5; 4]; 2] };
         Batch {
             images: Default::default(),
+            bytes: None,
             size: 0,
             targets: vec![target, Target::default()],
             image_ids: vec![0, 1],

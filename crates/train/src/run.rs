@@ -5,23 +5,27 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use burn::tensor::Device;
-use deim_data::{Batch, DataError, Draws, EvalLoader, Splits, TrainLoader};
+use deim_data::{DataError, Draws, EvalLoader, Splits, TrainLoader};
 use deim_eval::Metrics;
 use deim_model::weights::{self, WeightsError};
 use deim_model::{Detector, official};
 use deim_spec::Config;
 
+use crate::bench::BenchError;
 use crate::checkpoint::{self, CheckpointError, State, Tensors};
 use crate::criterion::CriterionError;
 use crate::denoising;
-use crate::evaluate::{EvaluateError, Evaluator, images};
+use crate::evaluate::{EvaluateError, Evaluator};
 use crate::events::{Event, Seconds, Summary};
 use crate::optimizer::trained;
 use crate::pretrained::{self, Fitted, StartError};
+use crate::ranks::Share;
 use crate::records::EpochSums;
 use crate::schedule::FlatCosine;
 use crate::stages::{Action, File, StageRules, Stages};
 use crate::step::{Learner, Lesson, StepError};
+use crate::upload::{self, Fed, Feed};
+use crate::warm;
 
 /// What to train, where, and how to stop it.
 pub struct Job<'a> {
@@ -29,8 +33,9 @@ pub struct Job<'a> {
     pub seed: u64,
     /// The cell's id: only its own checkpoints are used.
     pub cell: &'a str,
-    /// The device without gradients.
-    pub device: Device,
+    /// The devices without gradients. The first holds the optimizer and evaluates; the others, if any,
+    /// take their part of every batch.
+    pub devices: Vec<Device>,
     /// The cell's folder, for checkpoints and the final weights.
     pub directory: &'a Path,
     /// Threads that make batches; none makes them in the loop.
@@ -69,6 +74,14 @@ pub enum TrainError {
     Groups(#[from] regex::Error),
     #[error("epoch {epoch}, step {step}: the loss is not finite: {terms}")]
     NotFinite { epoch: u32, step: u64, terms: String },
+    #[error("epoch {epoch}, step {step}: {source}")]
+    Step { epoch: u32, step: u64, source: StepError },
+    #[error("warming the device: {0}")]
+    Warming(#[from] BenchError),
+    #[error("the device failed: {0}")]
+    Device(String),
+    #[error("data.batch_size: {images} images cannot be shared evenly by {devices} devices")]
+    Parts { images: usize, devices: usize },
 }
 
 /// A long epoch is saved this often, besides at its end.
@@ -83,6 +96,9 @@ pub fn run(job: &Job, observe: &mut dyn FnMut(&Event)) -> Result<Ending, TrainEr
         resumed_at: run.resumed.then_some([u64::from(run.state.epoch), run.state.step]),
         pretrained: run.pretrained.take(),
     });
+    if run.state.epoch < job.config.epochs {
+        warm::up(job, run.classes, &run.loader.sizes(), observe)?;
+    }
     while run.state.epoch < job.config.epochs {
         if run.state.step == 0 {
             run.begin_epoch()?;
@@ -96,8 +112,8 @@ pub fn run(job: &Job, observe: &mut dyn FnMut(&Event)) -> Result<Ending, TrainEr
 /// A run in memory.
 struct Run<'a> {
     job: &'a Job<'a>,
-    /// The job's device with gradients.
-    device: Device,
+    /// The job's devices with gradients.
+    devices: Vec<Device>,
     classes: usize,
     loader: TrainLoader,
     evaluator: Evaluator,
@@ -115,13 +131,21 @@ impl<'a> Run<'a> {
         let config = job.config;
         let Splits { train, val } = job.splits;
         let classes = train.classes().len();
-        let device = job.device.clone().autodiff();
-        let loader = TrainLoader::new(train.clone(), config, job.seed, job.workers)?;
-        let eval_loader = EvalLoader::new(val.clone(), config, job.workers)?;
+        let (first, others) = job.devices.split_first().expect("at least one device");
+        let (images, parts) = (config.data.batch_size, job.devices.len());
+        if !images.is_multiple_of(parts) {
+            return Err(TrainError::Parts { images, devices: parts });
+        }
+        let devices: Vec<Device> =
+            job.devices.iter().map(|device| device.clone().autodiff()).collect();
+        let loader = TrainLoader::new(train.clone(), config, job.seed, job.workers)?
+            .as_bytes(upload::wants_bytes(&job.devices));
+        let eval_loader = EvalLoader::new(val.clone(), config, job.workers)?
+            .as_bytes(upload::wants_bytes(std::slice::from_ref(first)));
         let evaluator = Evaluator::new(&**val, eval_loader, config.eval.detections)?;
-        let detector = Detector::new(config, classes, job.seed, &device);
+        let detector = Detector::new(config, classes, job.seed, &devices[0]);
         // The same seed gives the same weights on the device without gradients.
-        let averaged = Detector::new(config, classes, job.seed, &job.device);
+        let averaged = Detector::new(config, classes, job.seed, first);
         let rules = StageRules {
             stop_epoch: config.phases().stop,
             checkpoint_every: 0,
@@ -131,12 +155,13 @@ impl<'a> Run<'a> {
         };
         let mut run = Self {
             job,
-            device,
+            devices,
             classes,
             schedule: FlatCosine::new(config, loader.steps_per_epoch()),
             loader,
             evaluator,
-            learner: Learner::new(config, classes, detector, averaged)?,
+            learner: Learner::new(config, classes, detector, averaged)?
+                .with_devices(config, others),
             state: State {
                 cell: job.cell.to_owned(),
                 epoch: 0,
@@ -205,9 +230,11 @@ impl<'a> Run<'a> {
         let start = Instant::now();
         let mut saved = Instant::now();
         let epoch = self.state.epoch;
-        let mut batches = self.loader.batches(epoch, self.state.step);
-        for batch in batches.by_ref() {
-            let loss = self.step(&batch?)?;
+        let devices = self.devices.clone();
+        let mut feed = Feed::new(self.loader.batches(epoch, self.state.step), &devices);
+        while let Some(fed) = feed.take() {
+            let loss = self.step(fed?)?;
+            feed.prepare();
             let step = self.state.step;
             let learning_rate = self.state.sums.learning_rate;
             self.state.step += 1;
@@ -221,37 +248,42 @@ impl<'a> Run<'a> {
                 return Ok(None);
             }
         }
-        let wait = batches.waited().as_secs_f64();
+        let wait = feed.batches().waited().as_secs_f64();
         Ok(Some(Seconds { train: start.elapsed().as_secs_f64(), evaluate: 0.0, wait }))
     }
 
     /// One optimizer step; returns its loss.
-    fn step(&mut self, batch: &Batch) -> Result<f64, TrainError> {
+    fn step(&mut self, fed: Fed) -> Result<f64, TrainError> {
         let config = self.job.config;
         let (epoch, step) = (self.state.epoch, self.state.step);
         let iteration = u64::from(epoch) * self.loader.steps_per_epoch() + step;
-        let mut draws = Draws::new(self.job.seed, "denoising", &[u64::from(epoch), step]);
-        let denoising = denoising::prepare(
-            &batch.targets,
-            self.classes,
-            self.learner.detector().queries([batch.size; 2]),
-            &config.denoising,
-            &mut draws,
-            &self.device,
-        );
-        let lesson = Lesson {
-            images: images(batch, &self.device),
-            targets: &batch.targets,
-            denoising: denoising.as_ref(),
-        };
-        let result = self.learner.step(lesson, &self.schedule, iteration, &mut ());
+        let Fed { batch, images } = fed;
+        let queries = self.learner.detector().queries([batch.size; 2]);
+        let count = batch.targets.len() / self.devices.len();
+        let parts = images.into_iter().zip(&self.devices).enumerate().map(|(rank, part)| {
+            let (images, device) = part;
+            let targets = batch.targets[rank * count..][..count].to_vec();
+            // The first device draws what it would draw alone.
+            let mut key = vec![u64::from(epoch), step];
+            key.extend((rank > 0).then_some(rank as u64));
+            let mut draws = Draws::new(self.job.seed, "denoising", &key);
+            let config = &config.denoising;
+            let denoising =
+                denoising::prepare(&targets, self.classes, queries, config, &mut draws, device);
+            Share { images, targets, denoising }
+        });
+        let mut shares: Vec<Share> = parts.collect();
+        let Share { images, targets, denoising } = shares.remove(0);
+        let lesson = Lesson { images, targets: &targets, denoising: denoising.as_ref() };
+        let result = self.learner.step_together(lesson, shares, &self.schedule, iteration, &mut ());
         let result = result.map_err(|error| match error {
             StepError::Criterion(error) => TrainError::Criterion(error),
             StepError::NotFinite(terms) => TrainError::NotFinite { epoch, step, terms },
+            source => TrainError::Step { epoch, step, source },
         })?;
         let loss = result.loss;
         let learning_rate = self.schedule.used(config.optimizer.lr, iteration);
-        self.state.sums.add(result, batch, learning_rate);
+        self.state.sums.add(result, &batch, learning_rate);
         Ok(loss)
     }
 
@@ -275,7 +307,8 @@ impl<'a> Run<'a> {
         if due {
             observe(&Event::Evaluating { epoch });
             let start = Instant::now();
-            let measured = self.evaluator.evaluate(&self.learner.ema.detector, &self.job.device)?;
+            let measured =
+                self.evaluator.evaluate(&self.learner.ema.detector, &self.job.devices[0])?;
             seconds.evaluate = start.elapsed().as_secs_f64();
             self.keep_best(epoch, &measured);
             let ap = measured.ap.unwrap_or(0.0);
@@ -354,7 +387,7 @@ impl<'a> Run<'a> {
         let averaged = learner.ema.detector.clone();
         learner.ema.detector = weights::load(averaged, &part("ema.")).map_err(failed)?;
         learner.ema.updates = state.ema_updates;
-        learner.optimizer.restore(state.optimizer_steps, &part("optimizer."), &self.job.device);
+        learner.optimizer.restore(state.optimizer_steps, &part("optimizer."), &self.job.devices[0]);
         Ok(())
     }
 
@@ -373,6 +406,7 @@ impl<'a> Run<'a> {
             steps: self.loader.steps_per_epoch() * u64::from(self.job.config.epochs),
             parameters,
             weights,
+            kernels: None,
             notes: self.job.splits.notes(),
         })
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use burn::tensor::Tensor;
+use burn::tensor::{Device, Tensor};
 use deim_data::Target;
 use deim_model::Detector;
 use deim_model::outputs::Outputs;
@@ -11,8 +11,10 @@ use deim_spec::Config;
 use crate::criterion::{Criterion, CriterionError, Losses, Matches};
 use crate::denoising::Denoising;
 use crate::ema::Ema;
-use crate::heads::{Gathered, Heads};
-use crate::optimizer::{self, NamedGradients, Optimizer};
+use crate::optimizer::{NamedGradients, Optimizer};
+use crate::pass::{Learnt, learn, look};
+use crate::plan::Counts;
+use crate::ranks::{Ranks, Share, together};
 use crate::schedule::FlatCosine;
 
 /// Everything that a step changes.
@@ -22,11 +24,9 @@ pub struct Learner {
     pub ema: Ema,
     criterion: Criterion,
     pub optimizer: Optimizer,
-    classes: usize,
+    /// The devices beside the detector's.
+    ranks: Ranks,
 }
-
-/// The vectors of the denoising queries' classes.
-const CLASS_TABLE: &str = "decoder.denoising_class_embed.weight";
 
 /// What a step learns from.
 #[derive(Clone, Debug)]
@@ -58,6 +58,10 @@ pub enum StepError {
     Criterion(#[from] CriterionError),
     #[error("the loss is not finite: {0}")]
     NotFinite(String),
+    #[error("reading the losses back from the device: {0}")]
+    Device(String),
+    #[error("a device that shares the batch is lost; its own message stands above")]
+    RankLost,
 }
 
 /// Sees a step's stages as they pass: to time them, or to compare them with a reference.
@@ -99,9 +103,16 @@ impl Learner {
             ema: Ema::new(&config.ema, averaged),
             criterion: Criterion::new(config, classes),
             optimizer: Optimizer::new(&config.optimizer, &detector)?,
-            classes,
+            ranks: Ranks::default(),
             detector: Some(detector),
         })
+    }
+
+    /// The same with other devices, without gradients, that share every batch with the detector's.
+    pub fn with_devices(self, config: &Config, others: &[Device]) -> Self {
+        let first = self.ema.device();
+        let ranks = Ranks::start(config, self.criterion.classes(), &first, others);
+        Self { ranks, ..self }
     }
 
     /// The detector that trains.
@@ -126,70 +137,41 @@ impl Learner {
         iteration: u64,
         watch: &mut dyn Watch,
     ) -> Result<StepResult, StepError> {
-        watch.images(&lesson.images);
-        let detector = self.detector();
-        let features = detector.features(lesson.images);
-        watch.features(&features);
-        let encoded = detector.encode(features);
-        watch.encoded(&encoded);
-        let outputs = detector.decode(encoded, lesson.denoising.map(|made| &made.queries));
-        watch.outputs(&outputs);
+        self.step_together(lesson, Vec::new(), schedule, iteration, watch)
+    }
 
-        let gathered = Gathered::new(&Heads::from(&outputs))?;
-        let mut matches = self.criterion.assign(&gathered, lesson.targets)?;
-        watch.matches(&mut matches);
-        let pairs = lesson.denoising.map(|made| &made.positives);
-        let losses = self.criterion.losses(&gathered, lesson.targets, pairs, matches)?;
-        drop(gathered);
-        let values: Vec<f64> = losses.values.clone().into_data().iter::<f64>().collect();
-        watch.losses(&losses);
-        let loss = values.iter().sum::<f64>();
-        let terms: Vec<(String, f64)> = losses.terms.into_iter().zip(values).collect();
-        if !loss.is_finite() {
-            let terms = terms.iter().filter(|(_, value)| !value.is_finite());
-            let terms: Vec<_> = terms.map(|(name, value)| format!("{name} = {value}")).collect();
-            return Err(StepError::NotFinite(terms.join(", ")));
+    /// Makes a step on all devices, each with its part of the batch; the first is watched. After an
+    /// error the other devices take part in no further step.
+    pub fn step_together(
+        &mut self,
+        lesson: Lesson<'_>,
+        shares: Vec<Share>,
+        schedule: &FlatCosine,
+        iteration: u64,
+        watch: &mut dyn Watch,
+    ) -> Result<StepResult, StepError> {
+        if shares.len() != self.ranks.len() {
+            return Err(StepError::RankLost);
         }
-
-        let mut gradients = losses.total.backward();
-        drop(outputs);
-        let mut gradients = optimizer::named(self.detector(), &mut gradients);
-        keep_padding(&mut gradients, self.classes);
+        let (detector, criterion, ranks) = (self.detector(), &self.criterion, &self.ranks);
+        ranks.look(detector, shares)?;
+        let seen = look(detector, criterion, lesson, watch)?;
+        let mut counts = vec![seen.counts];
+        counts.extend(ranks.counts()?);
+        let counts = Counts::mean(&counts);
+        ranks.learn(counts)?;
+        let learnt = learn(detector, criterion, seen, counts, watch)?;
+        let learnt = together(learnt, ranks.learnt()?);
+        let Learnt { terms, positives, notes, gradients } = learnt;
         watch.gradients(&gradients);
+
         let detector = self.detector.take().expect("a detector between two steps");
         let detector = self.optimizer.update(detector, gradients, schedule, iteration);
         watch.updated(&detector);
         self.ema.update(&detector);
         self.detector = Some(detector);
         watch.averaged(&self.ema);
-        Ok(StepResult { loss, terms, positives: losses.positives, notes: losses.notes })
-    }
-}
-
-/// The vector of padded queries keeps its zeros: officially the table is an embedding with a padding
-/// index, which gives that row no gradient.
-fn keep_padding(gradients: &mut NamedGradients, classes: usize) {
-    if let Some(gradient) = gradients.remove(CLASS_TABLE) {
-        let size = gradient.dims()[0];
-        let rows = size / (classes + 1) * classes;
-        let zeros = Tensor::zeros([size - rows], (&gradient.device(), gradient.dtype()));
-        let kept = Tensor::cat(vec![gradient.narrow(0, 0, rows), zeros], 0);
-        gradients.insert(CLASS_TABLE.to_owned(), kept);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use burn::tensor::Device;
-
-    use super::*;
-
-    #[test]
-    fn the_row_of_padded_queries_has_no_gradient() {
-        let gradient = Tensor::from_floats([1.0, 2.0, 3.0, 4.0, 5.0, 6.0], &Device::flex());
-        let mut gradients = NamedGradients::from([(CLASS_TABLE.to_owned(), gradient)]);
-        keep_padding(&mut gradients, 2);
-        let kept: Vec<f32> = gradients[CLASS_TABLE].clone().into_data().iter().collect();
-        assert_eq!(kept, [1.0, 2.0, 3.0, 4.0, 0.0, 0.0]);
+        let loss = terms.iter().map(|(_, value)| value).sum();
+        Ok(StepResult { loss, terms, positives, notes })
     }
 }

@@ -31,6 +31,8 @@ pub struct Check {
     pub beyond: Vec<Worst>,
     /// The computations that are part of this one.
     pub parts: Vec<Part>,
+    /// What was done otherwise than on the CPU, and why.
+    pub notes: Vec<String>,
 }
 
 impl Check {

@@ -23,6 +23,12 @@ impl Report {
         ]
     }
 
+    /// The case that came closest to its tolerance, or went furthest beyond it.
+    pub fn worst(&self) -> Option<(&CaseReport, &Worst)> {
+        let worst = self.cases.iter().filter_map(|case| Some((case, case.worst.as_ref()?)));
+        worst.max_by(|(_, a), (_, b)| a.of_tolerance.total_cmp(&b.of_tolerance))
+    }
+
     /// Whether every case passed; a skipped case has shown nothing.
     pub fn all_passed(&self) -> bool {
         self.cases.iter().all(|case| case.outcome == Outcome::Pass)
@@ -47,6 +53,9 @@ pub struct CaseReport {
     /// The parts of a case that was computed more than once.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub parts: Vec<Part>,
+    /// What was done otherwise than on the CPU, and why.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 /// One of the computations that a case is verified by.
@@ -93,6 +102,7 @@ impl CaseReport {
             compared: 0,
             beyond: Vec::new(),
             parts: Vec::new(),
+            notes: Vec::new(),
         }
     }
 
@@ -110,7 +120,8 @@ impl CaseReport {
             let told = if part.decides { "" } else { " (decides nothing)" };
             format!("  {name}: {} of {compared} beyond, worst {worst:.3}{told}", beyond.len())
         });
-        let worst = format!("{worst}{}", parts.collect::<String>());
+        let notes = self.notes.iter().map(|note| format!("  ({note})"));
+        let worst = format!("{worst}{}", parts.chain(notes).collect::<String>());
         match &self.outcome {
             Outcome::Pass => format!("PASS  {}{worst}", self.name),
             Outcome::Fail { reason } => format!("FAIL  {}{worst}  {reason}", self.name),

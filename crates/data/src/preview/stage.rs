@@ -77,7 +77,7 @@ impl Stage<'_> {
         let beta = draw_beta(&mut draws);
         let own: Vec<(usize, usize, [u32; 2])> =
             samples.iter().map(|s| (s.boxes.len(), s.dropped_boxes, s.original_size)).collect();
-        let batch = mixup(collate(samples.into_iter().map(Ok), true)?, beta);
+        let batch = mixup(collate(samples.into_iter().map(Ok), true, false)?, beta);
         let shown =
             range.clone().zip(own).enumerate().map(|(place, (index, (own, dropped, from)))| {
                 let (image, Target { labels, boxes }) = picture(&batch, place);
@@ -167,7 +167,7 @@ impl Stage<'_> {
                 }
                 let sample = self.through(plain, source);
                 let (dropped_boxes, labels) = (sample.dropped_boxes, sample.labels.clone());
-                let batch = collate([Ok(sample)].into_iter(), true)?;
+                let batch = collate([Ok(sample)].into_iter(), true, false)?;
                 let (image, Target { boxes, .. }) = picture(&resize_batch(batch, size), 0);
                 let sample = Sample { image, boxes, labels, dropped_boxes, ..source.clone() };
                 (sample, format!("one of {least} to {most}"))

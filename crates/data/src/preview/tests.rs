@@ -131,6 +131,7 @@ fn pixels_and_boxes_survive_the_way_through_a_batch() {
     write_chw(&sample.image, &mut images);
     let batch = crate::sample::Batch {
         images: images.into(),
+        bytes: None,
         size: side,
         targets: vec![target(&sample)],
         image_ids: vec![1],

@@ -10,20 +10,16 @@ pub fn draw_beta(draws: &mut Draws) -> f64 {
 
 /// `image[i] = (1 - beta) * image[i - 1] + beta * image[i]`, with the targets of both, own first.
 ///
+/// Images that are bytes are blended later, on the device.
+///
 /// A batch of one mixes its image with itself and doubles its targets, as officially.
 pub fn mixup(mut batch: Batch, beta: f64) -> Batch {
     let count = batch.targets.len();
     let Some(last) = count.checked_sub(1) else { return batch };
-    let (own, other) = (beta as f32, (1.0 - beta) as f32);
-    let volume = batch.images.len() / count;
-
-    // From the back, so that the previous image is still unmixed.
-    let wrapped = batch.images[last * volume..].to_vec();
-    for index in (1..count).rev() {
-        let (before, here) = batch.images.split_at_mut(index * volume);
-        blend(&mut here[..volume], &before[(index - 1) * volume..], own, other);
+    match &mut batch.bytes {
+        Some(bytes) => bytes.own_share = Some(beta),
+        None => blend_all(&mut batch.images, count, beta),
     }
-    blend(&mut batch.images[..volume], &wrapped, own, other);
 
     let targets = batch.targets.clone();
     for (index, target) in batch.targets.iter_mut().enumerate() {
@@ -32,6 +28,18 @@ pub fn mixup(mut batch: Batch, beta: f64) -> Batch {
         target.boxes.extend_from_slice(&previous.boxes);
     }
     batch
+}
+
+fn blend_all(images: &mut [f32], count: usize, beta: f64) {
+    let (own, other) = (beta as f32, (1.0 - beta) as f32);
+    let volume = images.len() / count;
+    // From the back, so that the previous image is still unmixed.
+    let wrapped = images[(count - 1) * volume..].to_vec();
+    for index in (1..count).rev() {
+        let (before, here) = images.split_at_mut(index * volume);
+        blend(&mut here[..volume], &before[(index - 1) * volume..], own, other);
+    }
+    blend(&mut images[..volume], &wrapped, own, other);
 }
 
 fn blend(here: &mut [f32], previous: &[f32], own: f32, other: f32) {
@@ -50,6 +58,7 @@ mod tests {
         let rect = |index: u32| [0.1 * index as f32, 0.5, 0.2, 0.2];
         Batch {
             images: images.iter().flat_map(|&v| [v; 3]).collect(),
+            bytes: None,
             size: 1,
             targets: (0..count)
                 .map(|index| Target { labels: vec![index], boxes: vec![rect(index)] })

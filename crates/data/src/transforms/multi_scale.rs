@@ -23,12 +23,14 @@ pub fn nearest_indices(from: usize, to: usize) -> Vec<usize> {
     (0..to).map(|index| ((index as f32 * scale) as usize).min(from - 1)).collect()
 }
 
-/// The batch with its images resized to `size`; boxes are shares of the image and stay.
+/// The batch with its images resized to `size`, or to be resized where they are bytes; boxes are shares of the image and stay.
 pub fn resize_batch(mut batch: Batch, size: usize) -> Batch {
     if size == batch.size {
         return batch;
     }
-    batch.images = resize_planes(&batch.images, [batch.size; 2], [size; 2]);
+    if batch.bytes.is_none() {
+        batch.images = resize_planes(&batch.images, [batch.size; 2], [size; 2]);
+    }
     batch.size = size;
     batch
 }
@@ -74,6 +76,7 @@ mod tests {
         assert_eq!(nearest_indices(3, 5), [0, 0, 1, 1, 2]);
         let batch = Batch {
             images: (0..12).map(|v| v as f32).collect(),
+            bytes: None,
             size: 2,
             targets: vec![Target::default()],
             image_ids: vec![0],

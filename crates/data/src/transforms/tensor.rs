@@ -22,6 +22,17 @@ pub fn write_chw(image: &Image, out: &mut [f32]) {
     }
 }
 
+/// Writes the image's bytes into `out`, `[3, height, width]`.
+pub fn write_bytes(image: &Image, out: &mut [u8]) {
+    let plane = image.width * image.height;
+    let (red, rest) = out.split_at_mut(plane);
+    let (green, blue) = rest.split_at_mut(plane);
+    let (pixels, _) = image.pixels.as_chunks::<3>();
+    for (((pixel, r), g), b) in pixels.iter().zip(red).zip(green).zip(blue) {
+        [*r, *g, *b] = *pixel;
+    }
+}
+
 /// The sample's boxes as `[cx, cy, w, h]` in shares of the image.
 pub fn target(sample: &Sample) -> Target {
     let (width, height) = (sample.image.width as f32, sample.image.height as f32);

@@ -79,7 +79,8 @@ pub fn anchors(levels: &[[usize; 2]], device: &Device) -> (Tensor<3>, Tensor<3>)
 fn best_tokens(logits: Tensor<3>, count: usize) -> Tensor<2, Int> {
     let device = logits.device();
     let [batch, tokens, _] = logits.dims();
-    let scores = logits.detach().max_dim(2).into_data();
+    // Burn sorts on the host, too, and its search for the largest on a GPU is made for a few.
+    let scores = deim_ops::read(logits.detach().max_dim(2)).expect("a device that works");
     let scores: Vec<f64> = scores.iter::<f64>().collect();
     let mut chosen = Vec::with_capacity(batch * count);
     for scores in scores.chunks(tokens) {

@@ -22,6 +22,7 @@ pub fn mixup(case: &Case, check: &mut Check) -> Result<(), CaseError> {
     let targets = (0..count).map(input).collect::<Result<Vec<_>, CaseError>>()?;
     let batch = Batch {
         images: images.f32s().into(),
+        bytes: None,
         size: 0,
         image_ids: vec![0; count],
         original_sizes: vec![[0, 0]; count],

@@ -39,6 +39,10 @@ pub fn verify(case: &Case, device: &Device, check: &mut Check) -> Result<(), Cas
     let names = Names::read(case)?;
     let rules = Rules::read(case)?;
     for precision in [Precision::Double, Precision::Single] {
+        if !precision.is_on(device) {
+            check.notes.push(format!("no {} on this device", precision.name()));
+            continue;
+        }
         let (mut part, mut told) = (Check::default(), Check::default());
         let mut trainer = Trainer::new(case, &config, precision, device)?;
         groups(&config, &names, trainer.learner.detector(), &mut part)?;

@@ -1,7 +1,7 @@
 //! The arithmetic of a step: the 32 bits that train, and the 64 that show what is only rounding.
 
 use burn::module::{Module, ModuleMapper, Param};
-use burn::tensor::{DType, Tensor};
+use burn::tensor::{DType, Device, Tensor};
 
 /// How many bits a step computes in. In 64 bits the fused kernels give way to the operations they
 /// are composed of; everything else is the same code.
@@ -24,6 +24,11 @@ impl Precision {
             Self::Single => DType::F32,
             Self::Double => DType::F64,
         }
+    }
+
+    /// Whether a device computes in it; GPUs mostly have no 64 bits in Burn.
+    pub fn is_on(self, device: &Device) -> bool {
+        *device == Device::flex() || device.supports_dtype(self.dtype())
     }
 
     /// Of what there is in 32 and in 64 bits, that in this precision.
