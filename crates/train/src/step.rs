@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use burn::tensor::Tensor;
+use burn::tensor::{DType, Tensor};
 use deim_data::Target;
 use deim_model::Detector;
 use deim_model::outputs::Outputs;
 use deim_spec::Config;
+use deim_spec::config::Precision;
 
 use crate::criterion::{Criterion, CriterionError, Losses, Matches};
 use crate::denoising::Denoising;
@@ -22,6 +23,7 @@ pub struct Learner {
     pub ema: Ema,
     criterion: Criterion,
     pub optimizer: Optimizer,
+    precision: Precision,
     classes: usize,
 }
 
@@ -99,6 +101,7 @@ impl Learner {
             ema: Ema::new(&config.ema, averaged),
             criterion: Criterion::new(config, classes),
             optimizer: Optimizer::new(&config.optimizer, &detector)?,
+            precision: config.model.precision,
             classes,
             detector: Some(detector),
         })
@@ -118,6 +121,14 @@ impl Learner {
         Ok(())
     }
 
+    /// Images in the precision of the configuration: the detector computes in that of its images.
+    fn in_precision(&self, images: Tensor<4>) -> Tensor<4> {
+        match self.precision {
+            Precision::F32 => images,
+            Precision::Bf16 => images.cast(DType::BF16),
+        }
+    }
+
     /// Makes a step. An error leaves everything as it was, but for the batch norms' statistics.
     pub fn step(
         &mut self,
@@ -128,7 +139,7 @@ impl Learner {
     ) -> Result<StepResult, StepError> {
         watch.images(&lesson.images);
         let detector = self.detector();
-        let features = detector.features(lesson.images);
+        let features = detector.features(self.in_precision(lesson.images));
         watch.features(&features);
         let encoded = detector.encode(features);
         watch.encoded(&encoded);
