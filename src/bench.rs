@@ -1,8 +1,9 @@
-//! `deim bench`: how long a training step and an evaluation of a detector take, and how fast its
-//! images are made.
+//! `deim bench`: how long a training step and an evaluation of a detector take, how fast its images
+//! are made, and what bf16 changes.
 
 mod data;
 mod measure;
+mod precision;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -16,7 +17,8 @@ use deim_spec::official::{self, Recipe};
 use crate::output::{DONE, Outcome};
 use measure::{Measured, measure};
 
-/// Time a training step or an evaluation of a detector, on images of noise, or the making of batches.
+/// Time a training step or an evaluation of a detector, on images of noise, or the making of batches;
+/// compare precisions.
 #[derive(clap::Args)]
 #[command(after_help = "Example: deim bench train --model r18 --size 320 --batch 4 --threads 2")]
 pub struct Args {
@@ -31,6 +33,7 @@ enum What {
     /// From images to logits and boxes, in evaluation mode.
     Infer(Options),
     Data(data::Args),
+    Precision(Box<precision::Args>),
 }
 
 #[derive(clap::Args)]
@@ -79,6 +82,7 @@ pub fn run(args: Args) -> Outcome {
         What::Train(options) => ("train", options),
         What::Infer(options) => ("infer", options),
         What::Data(args) => return data::run(args),
+        What::Precision(args) => return precision::run(args),
     };
     if options.size == 0 || !options.size.is_multiple_of(32) {
         bail!("--size: expected a multiple of 32, found {}", options.size);

@@ -9,8 +9,8 @@ use burn::tensor::Device;
 use deim_data::{COCO_CLASSES, Dataset, Image, decode, readers, single};
 use deim_model::Detector;
 use deim_report::data::{Picture, contact_sheet};
-use deim_train::upload::images;
 use deim_train::postprocess::{Ranked, rank};
+use deim_train::upload::images;
 use serde::Serialize;
 
 use crate::output::{DONE, FAILED, Outcome};

@@ -4,7 +4,9 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use anyhow::bail;
 use deim_lab::{DeviceChoice, kernels};
+use deim_verify::CaseReport;
 
 use crate::output::{DONE, FAILED, Outcome};
 
@@ -13,6 +15,10 @@ use crate::output::{DONE, FAILED, Outcome};
 /// Looks for cases (folders with a case.toml) below each folder and prints one line for each: PASS, FAIL
 /// or SKIP, its name, and its worst error as a share of what its tolerance allows. A skipped case is
 /// one of a kind that this version cannot verify; like a failure it makes the exit code 1.
+///
+/// With --precision bf16 only cases that run a detector are computed, in bf16, and printed as INFO with
+/// the worst error of each part: in standard deviations of the reference (levels, logits, boxes), or as a
+/// share of the reference (tokens, losses, norm). Tolerances are for float32 and judge nothing there.
 #[derive(clap::Args)]
 #[command(after_help = "Example: deim verify tests/reference/cases")]
 pub struct Args {
@@ -22,9 +28,18 @@ pub struct Args {
     /// Device to compute on: cpu, cuda, cuda:N, vulkan or vulkan:N. Tolerances stay those of the cases.
     #[arg(long, default_value_t = DeviceChoice::Cpu)]
     device: DeviceChoice,
+    /// Precision of the detectors: f32 is judged, bf16 is measured.
+    #[arg(long, value_enum, default_value_t = Precision::F32)]
+    precision: Precision,
     /// Print one JSON document instead of lines.
     #[arg(long)]
     json: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Precision {
+    F32,
+    Bf16,
 }
 
 pub fn run(args: Args) -> Outcome {
@@ -33,12 +48,23 @@ pub fn run(args: Args) -> Outcome {
     }
     let device = args.device.open()?;
     let mut out = std::io::stdout().lock();
-    let report = deim_verify::run_each(&args.folders, &device, |case| {
+    let each = |case: &CaseReport| {
         if !args.json {
             // A closed pipe is no reason to stop: the exit code still counts.
             let _ = writeln!(out, "{}", case.line());
         }
-    })?;
+    };
+    if args.precision == Precision::Bf16 {
+        let report = deim_verify::measure_in_bf16(&args.folders, &device, each)?;
+        if report.cases.is_empty() {
+            bail!("--precision bf16: no case below these folders runs a detector");
+        }
+        if args.json {
+            writeln!(out, "{}", serde_json::to_string_pretty(&report)?)?;
+        }
+        return Ok(ExitCode::from(if report.all_measured() { DONE } else { FAILED }));
+    }
+    let report = deim_verify::run_each(&args.folders, &device, each)?;
     let [passed, failed, skipped] = report.counts();
     if args.json {
         writeln!(out, "{}", serde_json::to_string_pretty(&report)?)?;

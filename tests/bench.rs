@@ -36,3 +36,27 @@ fn a_size_that_the_strides_do_not_divide_is_refused() {
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8(output.stderr).unwrap().contains("multiple of 32, found 100"));
 }
+
+#[test]
+fn training_in_bf16_is_compared_with_float32_step_by_step() {
+    let small = ["precision", "gamma", "--scale", "mini", "--steps", "3", "--window", "2"];
+    let changes = ["--set", "data.batch_size=2", "--json"];
+    let output = bench(&[&small[..], &changes, &["--control"]].concat());
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let compared: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let losses = |precision: &str| -> Vec<f64> {
+        let list = compared[precision]["losses"].as_array().unwrap();
+        list.iter().map(|loss| loss.as_f64().unwrap()).collect()
+    };
+    let [single, half, control] = ["f32", "bf16", "control"].map(losses);
+    assert_eq!([single.len(), half.len(), control.len()], [3; 3]);
+    // The same weights and the same first batch; the learning rate tells from the second step on.
+    assert!(control[0] == single[0] && control != single, "{compared}");
+    let difference = compared["largest_difference"].as_f64().unwrap();
+    assert!(single != half && difference > 0.0 && difference < 0.02, "{compared}");
+
+    let output = bench(&[&small[..], &changes, &["--within", "1e-9"]].concat());
+    assert_eq!(output.status.code(), Some(1));
+    let output = bench(&["precision", "gamma", "--row", "9"]);
+    assert_eq!(output.status.code(), Some(2));
+}

@@ -337,6 +337,34 @@ fn the_command_says_what_failed_and_exits_with_one() {
 }
 
 #[test]
+fn in_bf16_detectors_are_measured_and_not_judged() {
+    let folders = ["model_eval/n", "train_step/r18_vfl", "schedule/ema_decay"]
+        .map(|case| cases().join(case).to_string_lossy().into_owned());
+    let [detector, step, other] = folders.each_ref().map(String::as_str);
+    let output = deim(&["verify", "--json", "--precision", "bf16", detector, step, other]);
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    let document: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let cases = document["cases"].as_array().expect("cases");
+    // The third runs no detector.
+    assert_eq!(cases.len(), 2);
+    for (case, parts) in cases.iter().zip([5, 4]) {
+        assert_eq!(case["outcome"], "info");
+        let found = case["parts"].as_array().expect("parts");
+        assert_eq!(found.len(), parts);
+        for part in found {
+            // Rounding that is seen, and less than a standard deviation: the worst of some hundred
+            // samples of a tensor that has nothing to do with the other is several.
+            let worst = part["worst"]["of_tolerance"].as_f64().expect("finite");
+            let least = if part["name"] == "tokens chosen otherwise" { 0.0 } else { 1e-5 };
+            assert!((least..1.0).contains(&worst), "{}: {part}", case["name"]);
+        }
+    }
+    let output = deim(&["verify", "--precision", "bf16", other]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("no case"), "{output:?}");
+}
+
+#[test]
 fn a_kind_that_cannot_be_verified_is_skipped_and_does_not_count_as_passed() {
     let copy = Copy::of("schedule/ema_decay");
     copy.replace("case.toml", "ema_decay", "telepathy");

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use deim_spec::{Config, Experiment, Recorded, cell_id};
+use deim_spec::config::Precision;
+use deim_spec::{Config, Experiment, Recorded, Row, cell_id};
 use serde::Serialize;
 
 use crate::cost::Costs;
@@ -129,6 +130,14 @@ pub fn make(experiment: &Experiment, setting: &Setting) -> Result<Plan, LabError
     let mut notes: Vec<String> = contents.note(ledger.path()).into_iter().collect();
     notes.extend(shelf.notes.iter().cloned());
 
+    if setting.device.is_cpu() && experiment.rows.iter().any(in_bf16) {
+        notes.push(
+            "model.precision = \"bf16\" is for GPUs: a CPU computes it in float32 and rounds, which \
+             is slower than f32"
+                .to_owned(),
+        );
+    }
+
     let mut costs = Costs::default();
     let mut elsewhere: BTreeMap<String, (String, History)> = BTreeMap::new();
     for (name, cell, history) in shelf.histories() {
@@ -172,6 +181,10 @@ pub fn make(experiment: &Experiment, setting: &Setting) -> Result<Plan, LabError
         notes,
         ledger,
     })
+}
+
+fn in_bf16(row: &Row) -> bool {
+    row.config.model.precision == Precision::Bf16
 }
 
 impl Plan {

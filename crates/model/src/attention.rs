@@ -3,7 +3,7 @@
 use burn::module::{Module, Param};
 use burn::tensor::activation::softmax;
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
-use deim_ops::{Activation, attention, deformable_attention, linear};
+use deim_ops::{Activation, attention, deformable_attention, linear, through_32_bits, widened};
 use deim_spec::config::{Decoder as Config, DecoderKind, Sampling};
 
 use crate::layers::Linear;
@@ -92,7 +92,7 @@ impl DeformableAttention {
     }
 
     /// - `queries`: `[batch, queries, hidden]`, position included;
-    /// - `boxes`: `[batch, queries, 4]`, where each query looks;
+    /// - `boxes`: `[batch, queries, 4]`, where each query looks, in no fewer than 32 bits;
     /// - `memory`: `[batch, tokens, hidden]`; `levels`: `[height, width]` of its parts.
     pub fn forward(
         &self,
@@ -110,9 +110,9 @@ impl DeformableAttention {
             None => memory,
         };
         let value = value.reshape([batch, tokens, heads, hidden / heads]);
-        let offsets = self.sampling_offsets.forward(queries.clone());
+        let offsets = widened(self.sampling_offsets.forward(queries.clone()));
         let offsets = offsets.reshape([batch, count, heads, total, 2]);
-        let weights = self.attention_weights.forward(queries);
+        let weights = widened(self.attention_weights.forward(queries));
         let weights = softmax(weights.reshape([batch, count, heads, total]), 3);
         // An offset of n points away is half the box: offset / points of the level * size * 0.5.
         let scale: Vec<f64> =
@@ -126,9 +126,9 @@ impl DeformableAttention {
             Sampling::Bilinear => {
                 deformable_attention(value, locations, weights, levels, &self.points)
             }
-            Sampling::Discrete => {
+            Sampling::Discrete => through_32_bits(value, |value| {
                 discrete_attention(value, locations, weights, levels, &self.points)
-            }
+            }),
         };
         match &self.output_proj {
             Some(map) => map.forward(output),

@@ -2,12 +2,15 @@
 //!
 //! Field names are the official module names and weights have PyTorch's shapes, so a parameter's path
 //! here is its name in an official checkpoint. Values come later, from `init` or from a file.
+//!
+//! Every block computes in the precision of its input, whatever that of its weights (docs/precision.md).
 
 use burn::module::{Module, Param, RunningState};
 use burn::tensor::{Device, Tensor};
 pub use deim_ops::Activation;
 use deim_ops::{
     batch_norm_inference, batch_norm_train, conv2d_padded, depthwise_conv2d, layer_norm, linear,
+    through_32_bits,
 };
 
 /// The momentum and epsilon of every official batch norm.
@@ -120,7 +123,9 @@ impl BatchNorm {
         let shift = self.bias.val().inner() - self.running_mean.value() * scale.clone();
         let of_channel =
             |tensor: Tensor<1>| Tensor::from_inner(tensor.reshape([1, channels, 1, 1]));
-        activation.apply(input * of_channel(scale) + of_channel(shift))
+        through_32_bits(input, |input| {
+            activation.apply(input * of_channel(scale) + of_channel(shift))
+        })
     }
 }
 

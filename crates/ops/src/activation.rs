@@ -11,6 +11,7 @@ use burn::tensor::activation::{relu, silu};
 use rayon::prelude::*;
 
 use crate::flex::{self, Fused};
+use crate::precision::through_32_bits;
 use crate::simd::vectorised;
 
 /// An activation function.
@@ -35,7 +36,7 @@ impl Activation {
         match self {
             Self::Identity => input,
             Self::Relu => relu(input),
-            Self::Silu => silu(input),
+            Self::Silu => through_32_bits(input, silu),
         }
     }
 

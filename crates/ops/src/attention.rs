@@ -13,6 +13,7 @@ use rayon::prelude::*;
 use crate::activation::exp;
 use crate::flex::{self, Fused};
 use crate::matrix::{Matrix, multiply};
+use crate::precision::{goes_through_32_bits, through_32_bits, widened};
 use crate::simd::vectorised;
 
 /// `softmax(queries * keys^T / sqrt(channels)) * values`.
@@ -25,6 +26,10 @@ pub fn attention(
     values: Tensor<4>,
     blocked: Option<&Tensor<2, Bool>>,
 ) -> Tensor<4> {
+    if goes_through_32_bits(&queries) {
+        let (keys, values) = (widened(keys), widened(values));
+        return through_32_bits(queries, |queries| attention(queries, keys, values, blocked));
+    }
     if !flex::serves(&queries) {
         return composed(queries, keys, values, blocked);
     }
@@ -47,13 +52,16 @@ pub(crate) fn composed(
 ) -> Tensor<4> {
     let channels = queries.dims()[3];
     let queries = queries.mul_scalar((channels as f64).sqrt().recip());
-    let mut scores = queries.matmul(keys.swap_dims(2, 3));
-    if let Some(blocked) = blocked {
-        let shape = scores.shape();
-        let blocked = blocked.clone().unsqueeze::<4>().expand(shape);
-        scores = scores.mask_fill(blocked, f32::NEG_INFINITY);
-    }
-    softmax(scores, 3).matmul(values)
+    let scores = queries.matmul(keys.swap_dims(2, 3));
+    let shares = through_32_bits(scores, |mut scores| {
+        if let Some(blocked) = blocked {
+            let shape = scores.shape();
+            let blocked = blocked.clone().unsqueeze::<4>().expand(shape);
+            scores = scores.mask_fill(blocked, f32::NEG_INFINITY);
+        }
+        softmax(scores, 3)
+    });
+    shares.matmul(values)
 }
 
 /// The sizes of one call.

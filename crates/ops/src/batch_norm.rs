@@ -14,6 +14,7 @@ use rayon::prelude::*;
 
 use crate::Activation;
 use crate::flex::{self, Fused};
+use crate::precision::{is_half, through_32_bits, widened};
 use crate::simd::vectorised;
 
 /// What training mode gives.
@@ -27,7 +28,8 @@ pub struct BatchNormOutput {
 }
 
 /// `activation((input - mean) / sqrt(variance + epsilon) * weight + bias)` with the batch's own
-/// statistics, through which the gradient flows. `input`: `[batch, channels, height, width]`.
+/// statistics, through which the gradient flows. `input`: `[batch, channels, height, width]`. Of an input
+/// in 16 bits everything but the output is in 32.
 pub fn batch_norm_train(
     input: Tensor<4>,
     weight: Tensor<1>,
@@ -35,6 +37,11 @@ pub fn batch_norm_train(
     epsilon: f64,
     activation: Activation,
 ) -> BatchNormOutput {
+    if is_half(&input) {
+        let precision = input.dtype();
+        let wide = batch_norm_train(widened(input), weight, bias, epsilon, activation);
+        return BatchNormOutput { output: wide.output.cast(precision), ..wide };
+    }
     if !flex::serves(&input) {
         return composed(input, weight, bias, epsilon, activation);
     }
@@ -69,6 +76,11 @@ pub fn batch_norm_inference(
     epsilon: f64,
     activation: Activation,
 ) -> Tensor<4> {
+    if is_half(&input) {
+        return through_32_bits(input, |input| {
+            batch_norm_inference(input, weight, bias, mean, variance, epsilon, activation)
+        });
+    }
     let channels = weight.dims()[0];
     if flex::serves(&input) {
         let statistics = Tensor::cat(vec![mean, variance], 0).reshape([2, channels]);

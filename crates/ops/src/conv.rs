@@ -18,6 +18,7 @@ use rayon::prelude::*;
 use crate::direct;
 use crate::flex::{self, Fused};
 use crate::matrix::{Matrix, multiply, multiply_precisely};
+use crate::precision::{goes_through_32_bits, like, through_32_bits, widened};
 
 /// Convolution of `[batch, in, h, w]` with `[out, in, k, k]`, padded by `(k - 1) / 2` zeros.
 pub fn conv2d(input: Tensor<4>, weight: Tensor<4>, stride: usize) -> Tensor<4> {
@@ -33,6 +34,11 @@ pub fn conv2d_padded(
     stride: usize,
     padding: [usize; 2],
 ) -> Tensor<4> {
+    let weight = like(weight, &input);
+    if goes_through_32_bits(&input) {
+        let weight = widened(weight);
+        return through_32_bits(input, |input| conv2d_padded(input, weight, stride, padding));
+    }
     if !flex::serves(&input) {
         return composed(input, weight, stride, padding);
     }

@@ -13,6 +13,7 @@ use burn::tensor::ops::{GridSampleOptions, GridSamplePaddingMode, InterpolateMod
 use rayon::prelude::*;
 
 use crate::flex::{self, Fused};
+use crate::precision::{is_half, through_32_bits};
 use crate::simd::vectorised;
 
 /// Weighted sums of bilinear samples.
@@ -23,7 +24,8 @@ use crate::simd::vectorised;
 /// - `weights`: `[batch, queries, heads, points]`;
 /// - `levels`: `[height, width]` of each level; `points`: points on each level.
 ///
-/// Returns `[batch, queries, heads * channels]`.
+/// Returns `[batch, queries, heads * channels]`. The value may be in 16 bits, and then so is the result;
+/// locations and weights are in 32, because 16 cannot tell the pixels of a fine level apart.
 pub fn deformable_attention(
     value: Tensor<4>,
     locations: Tensor<5>,
@@ -31,6 +33,11 @@ pub fn deformable_attention(
     levels: &[[usize; 2]],
     points: &[usize],
 ) -> Tensor<3> {
+    if is_half(&value) {
+        return through_32_bits(value, |value| {
+            deformable_attention(value, locations, weights, levels, points)
+        });
+    }
     if !flex::serves(&value) {
         return composed(value, locations, weights, levels, points);
     }

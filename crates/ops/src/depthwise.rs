@@ -15,11 +15,17 @@ use burn::tensor::ops::ConvOptions;
 use rayon::prelude::*;
 
 use crate::flex::{self, Fused};
+use crate::precision::{goes_through_32_bits, like, through_32_bits, widened};
 use crate::simd::{correlate, dot};
 
 /// Convolution of `[batch, channels, h, w]` with `[channels, 1, k, k]`, one kernel a channel, padded
 /// by `(k - 1) / 2` zeros.
 pub fn depthwise_conv2d(input: Tensor<4>, weight: Tensor<4>, stride: usize) -> Tensor<4> {
+    let weight = like(weight, &input);
+    if goes_through_32_bits(&input) {
+        let weight = widened(weight);
+        return through_32_bits(input, |input| depthwise_conv2d(input, weight, stride));
+    }
     if !flex::serves(&input) {
         return composed(input, weight, stride);
     }

@@ -81,10 +81,15 @@ pub(crate) trait Fused: Backend {
 }
 
 /// Whether the fused CPU kernels serve a tensor: they compute in 32 bits. What is in 64 bits, to check
-/// them, takes the composed paths.
+/// them, takes the composed paths; what is in 16 is widened first ([`crate::precision`]).
 pub(crate) fn serves<const D: usize>(tensor: &Tensor<D>) -> bool {
+    is_device_of(tensor) && tensor.dtype() == DType::F32
+}
+
+/// Whether a tensor is on the CPU.
+pub(crate) fn is_device_of<const D: usize>(tensor: &Tensor<D>) -> bool {
     // Equality of devices ignores autodiff.
-    tensor.device() == Device::flex() && tensor.dtype() == DType::F32
+    tensor.device() == Device::flex()
 }
 
 /// The tensor's values in row-major order; copies only if it is a strided view.

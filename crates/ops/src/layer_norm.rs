@@ -10,6 +10,7 @@ use burn::tensor::Tensor;
 use rayon::prelude::*;
 
 use crate::flex::{self, Fused};
+use crate::precision::{is_half, through_32_bits};
 use crate::simd::vectorised;
 
 /// `(input - mean) / sqrt(variance + epsilon) * weight + bias` over the last axis.
@@ -19,6 +20,9 @@ pub fn layer_norm<const D: usize>(
     bias: Tensor<1>,
     epsilon: f64,
 ) -> Tensor<D> {
+    if is_half(&input) {
+        return through_32_bits(input, |input| layer_norm(input, weight, bias, epsilon));
+    }
     if !flex::serves(&input) {
         return composed(input, weight, bias, epsilon);
     }

@@ -17,6 +17,7 @@ mod linear;
 mod matrix;
 mod max_pool;
 mod optimizer;
+mod precision;
 mod readback;
 mod simd;
 
@@ -30,6 +31,7 @@ pub use layer_norm::layer_norm;
 pub use linear::linear;
 pub use max_pool::{max_pool, max_pool_2x2};
 pub use optimizer::{AdamW, blend};
+pub use precision::{like, through_32_bits, widened};
 pub use readback::{read, read_both, readings};
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use rayon::prelude::*;
 use crate::activation::{self, Activation};
 use crate::flex::{self, Fused};
 use crate::matrix::{Matrix, multiply_by_rows, multiply_precisely_by_rows};
+use crate::precision::{goes_through_32_bits, like, through_32_bits, widened};
 use crate::simd::vectorised;
 
 /// `activation(input * weight^T + bias)`: `[.., in] -> [.., out]`, the weight `[out, in]`.
@@ -21,6 +22,11 @@ pub fn linear<const D: usize>(
     bias: Tensor<1>,
     activation: Activation,
 ) -> Tensor<D> {
+    let (weight, bias) = (like(weight, &input), like(bias, &input));
+    if goes_through_32_bits(&input) {
+        let (weight, bias) = (widened(weight), widened(bias));
+        return through_32_bits(input, |input| linear(input, weight, bias, activation));
+    }
     if !flex::serves(&input) {
         return composed(input, weight, bias, activation);
     }

@@ -11,9 +11,13 @@ use burn::tensor::ops::PadMode;
 use rayon::prelude::*;
 
 use crate::flex::{self, Fused};
+use crate::precision::{goes_through_32_bits, through_32_bits};
 
 /// `[batch, channels, h, w]` to half the height and width, rounded up.
 pub fn max_pool(input: Tensor<4>) -> Tensor<4> {
+    if goes_through_32_bits(&input) {
+        return through_32_bits(input, max_pool);
+    }
     if !flex::serves(&input) {
         return composed(input);
     }
@@ -23,6 +27,9 @@ pub fn max_pool(input: Tensor<4>) -> Tensor<4> {
 /// Pools `[batch, channels, h, w]` over every pixel and its right, lower and lower right neighbour,
 /// which are zeros beyond the border: the size stays (HGNetv2's stem, deim-facts 3.16).
 pub fn max_pool_2x2(input: Tensor<4>) -> Tensor<4> {
+    if goes_through_32_bits(&input) {
+        return through_32_bits(input, max_pool_2x2);
+    }
     if !flex::serves(&input) {
         return composed_2x2(input);
     }

@@ -1,5 +1,7 @@
 //! Every fused operation against the same from Burn's own operations: values and all gradients.
 
+mod precision;
+
 use burn::tensor::{Bool, Device, Gradients, Tensor, TensorData};
 
 use crate::{

@@ -2,7 +2,7 @@
 
 use crate::error::Diagnostic;
 use crate::file;
-use crate::keys::{as_json, label, lookup};
+use crate::keys::{label, lookup, whole};
 use crate::node::{Node, Table, leaves, merge, nest, segments};
 use crate::parts::Parts;
 use crate::source::Place;
@@ -93,7 +93,7 @@ fn values(key: &str, node: &Node, parts: &Parts<'_>) -> Result<Axis, Vec<Diagnos
     let mut choices = Vec::new();
     for item in items {
         let table = nest(path.clone(), item.clone());
-        let config = as_json(&typed::config(&table).map_err(|error| vec![error])?);
+        let config = whole(&typed::config(&table).map_err(|error| vec![error])?);
         match lookup(&config, key) {
             Some(value) if !value.is_object() => {
                 let (label, place) = (label(value), item.place);

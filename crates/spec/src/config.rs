@@ -19,7 +19,7 @@ pub use data::{Data, Source, Synthetic};
 pub use loss::{ClassLoss, Denoising, Loss, Matcher};
 pub use model::{
     Activation, Backbone, BackboneKind, Block, Decoder, DecoderKind, Encoder, EncoderVersion,
-    HgNet, HgStage, Model, QueryPos, Sampling,
+    HgNet, HgStage, Model, Precision, QueryPos, Sampling,
 };
 pub use optimizer::{Ema, Optimizer, ParamGroup, Schedule};
 pub use pretrained::{Pretrained, PretrainedPart};

@@ -11,7 +11,7 @@ use crate::error::{Diagnostic, SpecError, nearest};
 use crate::file::{Expected, HEAD_KEYS, Head, SCALE_KEYS, ScaleHead};
 use crate::flags;
 use crate::id::canonical;
-use crate::keys::{as_json, label, lookup};
+use crate::keys::{as_json, label, lookup, whole};
 use crate::node::{Node, Table, Value, merge};
 use crate::paper::{self, PaperTable};
 use crate::parts::{Parts, toml_files};
@@ -100,7 +100,7 @@ impl Experiment {
     pub fn values_of(&self, key: &str) -> Vec<(String, Origin, Vec<usize>)> {
         let mut found: Vec<(String, Origin, Vec<usize>)> = Vec::new();
         for (index, row) in self.rows.iter().enumerate() {
-            let value = lookup(&as_json(&row.config), key).map(label);
+            let value = lookup(&whole(&row.config), key).map(label);
             let value = value.unwrap_or_else(|| "absent".into());
             let origin = row.provenance.get(key).cloned().unwrap_or(Origin::Default);
             match found.iter_mut().find(|(v, o, _)| (v, o) == (&value, &origin)) {

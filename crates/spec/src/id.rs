@@ -155,6 +155,7 @@ mod tests {
                 "bilinear" => "discrete",
                 "others" => "itself",
                 "random" => "oldest",
+                "bf16" => "f32",
                 other => panic!("a new choice needs another one to change to: {other}"),
             }),
             other => panic!("not a leaf: {other}"),
@@ -169,6 +170,7 @@ mod tests {
         config.schedule.stop_epoch = Some(50);
         config.schedule.augment_end = Some(50);
         config.model.decoder.eval_layer = Some(1);
+        config.model.precision = crate::config::Precision::Bf16;
         let before = as_json(&config);
         let mut ids = vec![id(&config)];
         for path in keys::leaf_paths(&before) {

@@ -1,6 +1,6 @@
 //! Every configuration key with its meaning and its default, from the types of `config.rs`.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::config::Config;
 use crate::error::nearest;
@@ -19,7 +19,7 @@ pub struct Key {
 /// All keys, in alphabetical order of their paths.
 pub fn all() -> Vec<Key> {
     let schema = schemars::schema_for!(Config).to_value();
-    let defaults = as_json(&Config::default());
+    let defaults = whole(&Config::default());
     let mut keys = Vec::new();
     walk(&schema, &schema, "", &mut keys);
     for key in &mut keys {
@@ -66,9 +66,17 @@ fn resolve<'a>(root: &'a Value, schema: &'a Value) -> &'a Value {
     target.and_then(|pointer| root.pointer(pointer)).unwrap_or(schema)
 }
 
-/// The configuration as JSON.
+/// The configuration as JSON, as it is recorded and hashed.
 pub(crate) fn as_json(config: &Config) -> Value {
     serde_json::to_value(config).expect("a Config has string keys and no failing Serialize")
+}
+
+/// The same for a reader, with what is not recorded at its default: a key that came when there were
+/// cells already, whose ids must not change.
+pub(crate) fn whole(config: &Config) -> Value {
+    let mut whole = as_json(config);
+    whole["model"]["precision"] = json!(config.model.precision);
+    whole
 }
 
 /// The value under a dotted path.
@@ -107,7 +115,7 @@ pub(crate) fn leaf_paths(config: &Value) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{HgNet, HgStage, Pretrained, PretrainedPart};
+    use crate::config::{HgNet, HgStage, Precision, Pretrained, PretrainedPart};
 
     #[test]
     fn every_key_is_explained() {
@@ -130,6 +138,8 @@ mod tests {
         let stages = std::array::from_fn(|_| stage.clone());
         config.model.backbone.hgnetv2 = Some(HgNet { stem: [2, 2], stages, lab: false });
         let keys: Vec<String> = all().into_iter().map(|key| key.path).collect();
+        assert_eq!(keys, leaf_paths(&whole(&config)));
+        config.model.precision = Precision::Bf16;
         assert_eq!(keys, leaf_paths(&as_json(&config)));
     }
 
@@ -149,5 +159,7 @@ mod tests {
         assert!(gamma.meaning.starts_with("Exponent"), "{}", gamma.meaning);
         let flat = keys.iter().find(|key| key.path == "schedule.flat_epoch").expect("is a key");
         assert_eq!(flat.default, "absent");
+        let precision = keys.iter().find(|key| key.path == "model.precision").expect("is a key");
+        assert_eq!(precision.default, "f32");
     }
 }

@@ -6,7 +6,7 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::config::Config;
-use crate::keys::{as_json, leaf_paths};
+use crate::keys::{leaf_paths, whole};
 use crate::node::Node;
 use crate::source::{Place, Sources};
 
@@ -57,6 +57,6 @@ pub(crate) fn of(config: &Config, merged: &Node, sources: &Sources) -> Provenanc
         None if path == "schedule.flat_epoch" || path == "schedule.stop_epoch" => Origin::Derived,
         None => Origin::Default,
     };
-    let paths = leaf_paths(&as_json(config)).into_iter();
+    let paths = leaf_paths(&whole(config)).into_iter();
     paths.map(|path| (path.clone(), origin(&path))).collect()
 }

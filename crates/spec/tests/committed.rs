@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use deim_spec::survey::{self, Holds};
-use deim_spec::{Config, Experiment, Options, load, schema};
+use deim_spec::{Config, Experiment, Options, cell_id, load, schema};
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
@@ -125,6 +125,38 @@ fn the_r50_part_is_the_built_in_model() {
     let r50 = deim_spec::official::model("r50").expect("one of the ten");
     let part = r50.architecture().unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(part.model, Config::default().model);
+}
+
+/// A key that came later is not written at the value that means what was computed before.
+#[test]
+fn precision_keeps_the_ids_of_committed_cells_in_f32_and_gives_others_in_bf16() {
+    let ledger = root().join("results/gamma/mini/ledger.jsonl");
+    let ledger = std::fs::read_to_string(ledger).expect("a committed ledger");
+    let started: Vec<serde_json::Value> = ledger
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("JSON"))
+        .filter(|line: &serde_json::Value| line["event"] == "started")
+        .collect();
+    let ids = |set: &[&str]| -> Vec<Option<String>> {
+        let set = set.iter().map(|flag| (*flag).to_owned()).collect();
+        let options = Options { scale: Some("mini".into()), set, ..Options::default() };
+        let gamma = load(&root().join("experiments"), "gamma", &options).expect("sound");
+        let id = |line: &serde_json::Value| {
+            let wanted = line["settings"]["loss.gamma"].as_str()?;
+            let row = gamma.rows.iter().find(|row| row.settings[0].1 == wanted)?;
+            let [manifest, class] = ["manifest", "device_class"].map(|key| line[key].as_str());
+            let numerics = u32::try_from(line["numerics"].as_u64()?).ok()?;
+            Some(cell_id(&row.config, line["seed"].as_u64()?, manifest?, numerics, class?))
+        };
+        started.iter().map(id).collect()
+    };
+    let recorded: Vec<_> =
+        started.iter().map(|line| line["cell"].as_str().map(str::to_owned)).collect();
+    assert!(recorded.len() >= 4 && recorded.iter().all(Option::is_some), "{recorded:?}");
+    assert_eq!(ids(&[]), recorded);
+    assert_eq!(ids(&["model.precision=f32"]), recorded);
+    let other = ids(&["model.precision=bf16"]);
+    assert!(other.iter().all(|id| id.is_some() && !recorded.contains(id)), "{other:?}");
 }
 
 #[test]

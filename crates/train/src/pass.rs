@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use burn::tensor::Tensor;
+use burn::tensor::{DType, Tensor};
 use deim_data::Target;
 use deim_model::Detector;
 use deim_model::outputs::Outputs;
+use deim_spec::config::Precision;
 
 use crate::criterion::{Criterion, Matches};
 use crate::denoising::Denoising;
@@ -41,11 +42,17 @@ pub(crate) struct Learnt {
 pub(crate) fn look<'a>(
     detector: &Detector,
     criterion: &Criterion,
+    precision: Precision,
     lesson: Lesson<'a>,
     watch: &mut dyn Watch,
 ) -> Result<Seen<'a>, StepError> {
     let Lesson { images, targets, denoising } = lesson;
     watch.images(&images);
+    // The detector computes in the precision of its images.
+    let images = match precision {
+        Precision::F32 => images,
+        Precision::Bf16 => images.cast(DType::BF16),
+    };
     let features = detector.features(images);
     watch.features(&features);
     let encoded = detector.encode(features);

@@ -164,7 +164,7 @@ fn serve(
         detector = detector.map(&mut Follower { values: values.into_iter(), device });
         let Share { images, targets, denoising } = share;
         let lesson = Lesson { images, targets: &targets, denoising: denoising.as_ref() };
-        let seen = look(&detector, &criterion, lesson, &mut ());
+        let seen = look(&detector, &criterion, config.model.precision, lesson, &mut ());
         let (counts, seen) = match seen {
             Ok(seen) => (Ok(seen.counts), Some(seen)),
             Err(error) => (Err(error), None),

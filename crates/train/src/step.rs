@@ -7,6 +7,7 @@ use deim_data::Target;
 use deim_model::Detector;
 use deim_model::outputs::Outputs;
 use deim_spec::Config;
+use deim_spec::config::Precision;
 
 use crate::criterion::{Criterion, CriterionError, Losses, Matches};
 use crate::denoising::Denoising;
@@ -26,6 +27,7 @@ pub struct Learner {
     pub optimizer: Optimizer,
     /// The devices beside the detector's.
     ranks: Ranks,
+    precision: Precision,
 }
 
 /// What a step learns from.
@@ -104,6 +106,7 @@ impl Learner {
             criterion: Criterion::new(config, classes),
             optimizer: Optimizer::new(&config.optimizer, &detector)?,
             ranks: Ranks::default(),
+            precision: config.model.precision,
             detector: Some(detector),
         })
     }
@@ -155,7 +158,7 @@ impl Learner {
         }
         let (detector, criterion, ranks) = (self.detector(), &self.criterion, &self.ranks);
         ranks.look(detector, shares)?;
-        let seen = look(detector, criterion, lesson, watch)?;
+        let seen = look(detector, criterion, self.precision, lesson, watch)?;
         let mut counts = vec![seen.counts];
         counts.extend(ranks.counts()?);
         let counts = Counts::mean(&counts);

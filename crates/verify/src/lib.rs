@@ -14,6 +14,7 @@ mod report;
 mod selection;
 mod tensors;
 
+use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
@@ -43,16 +44,35 @@ pub fn run_each(
     Ok(Report { cases })
 }
 
+/// Runs the detectors of cases in bf16, and measures how far they are from the official ones. That
+/// judges nothing: the tolerances of cases are for float32.
+pub fn measure_in_bf16(
+    folders: &[PathBuf],
+    device: &Device,
+    mut done: impl FnMut(&CaseReport),
+) -> Result<Report, FindError> {
+    let mut cases = Vec::new();
+    for folder in find::cases(folders)? {
+        let attempt = AssertUnwindSafe(|| kinds::measure_in_bf16(&folder, device));
+        let report = catch_unwind(attempt).unwrap_or_else(|cause| Some(panicked(&folder, &*cause)));
+        report.iter().for_each(&mut done);
+        cases.extend(report);
+    }
+    Ok(Report { cases })
+}
+
 /// Verifies one case. Whatever is wrong with its files becomes a failure, never a panic.
 fn verify(folder: &Path, device: &Device) -> CaseReport {
     // Cases are checked before they are used; this is for what a check forgot.
     let attempt = AssertUnwindSafe(|| kinds::verify(folder, device));
-    catch_unwind(attempt).unwrap_or_else(|cause| {
-        let text = cause
-            .downcast_ref::<String>()
-            .cloned()
-            .or_else(|| cause.downcast_ref::<&str>().map(|text| (*text).to_owned()));
-        let reason = format!("the computation panicked: {}", text.unwrap_or_default());
-        CaseReport::failed(folder, None, reason)
-    })
+    catch_unwind(attempt).unwrap_or_else(|cause| panicked(folder, &*cause))
+}
+
+fn panicked(folder: &Path, cause: &(dyn Any + Send)) -> CaseReport {
+    let text = cause
+        .downcast_ref::<String>()
+        .cloned()
+        .or_else(|| cause.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+    let reason = format!("the computation panicked: {}", text.unwrap_or_default());
+    CaseReport::failed(folder, None, reason)
 }

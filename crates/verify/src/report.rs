@@ -33,6 +33,12 @@ impl Report {
     pub fn all_passed(&self) -> bool {
         self.cases.iter().all(|case| case.outcome == Outcome::Pass)
     }
+
+    /// Whether there was something to measure, and every case could be.
+    pub fn all_measured(&self) -> bool {
+        let measured = |case: &CaseReport| case.outcome == Outcome::Info;
+        !self.cases.is_empty() && self.cases.iter().all(measured)
+    }
 }
 
 /// What became of one case.
@@ -71,13 +77,19 @@ pub struct Part {
     pub beyond: Vec<Worst>,
 }
 
-/// Passed, failed or not looked at.
+/// Passed, failed or not looked at; or measured and not judged.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "outcome", rename_all = "lowercase")]
 pub enum Outcome {
     Pass,
-    Fail { reason: String },
-    Skip { reason: String },
+    Fail {
+        reason: String,
+    },
+    Skip {
+        reason: String,
+    },
+    /// The errors of a precision that the tolerances are not made for.
+    Info,
 }
 
 /// A comparison's largest error.
@@ -126,6 +138,14 @@ impl CaseReport {
             Outcome::Pass => format!("PASS  {}{worst}", self.name),
             Outcome::Fail { reason } => format!("FAIL  {}{worst}  {reason}", self.name),
             Outcome::Skip { reason } => format!("SKIP  {}  {reason}", self.name),
+            Outcome::Info => {
+                let parts = self.parts.iter().map(|part| {
+                    let worst = part.worst.as_ref().map_or(0.0, |worst| worst.of_tolerance);
+                    format!("{} {worst:.4}", part.name)
+                });
+                let parts: Vec<String> = parts.collect();
+                format!("INFO  {}  bf16: {}", self.name, parts.join(", "))
+            }
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
-use deim_ops::max_pool_2x2;
+use deim_ops::{max_pool_2x2, through_32_bits};
 use deim_spec::config::{Backbone as Config, HgNet as Sizes, HgStage};
 
 use crate::layers::{Activation, BatchNorm, Conv};
@@ -22,7 +22,7 @@ impl Affine {
 
     fn forward(&self, input: Tensor<4>) -> Tensor<4> {
         let number = |param: &Param<Tensor<1>>| param.val().reshape([1, 1, 1, 1]);
-        input * number(&self.scale) + number(&self.bias)
+        through_32_bits(input, |input| input * number(&self.scale) + number(&self.bias))
     }
 }
 

@@ -3,6 +3,7 @@
 
 use burn::tensor::Tensor;
 use burn::tensor::activation::sigmoid;
+use deim_ops::{like, widened};
 
 use super::distribution::Bins;
 use super::layer::Scene;
@@ -21,7 +22,7 @@ impl Decoder {
         scene: &Scene,
         mode: Mode,
     ) -> DecoderOutputs {
-        let bins = Bins::of(&self.config, (&content.device(), content.dtype()));
+        let bins = Bins::of(&self.config, (&first_boxes.device(), first_boxes.dtype()));
         let depth = self.depth(mode);
         let mut queries = content;
         // The boxes that a layer starts from, without gradient.
@@ -30,29 +31,31 @@ impl Decoder {
         let mut previous: Option<Refined> = None;
         for (index, layer) in self.decoder.layers.iter().take(depth).enumerate() {
             let position = self.query_pos_head.forward(start.clone()).clamp(-POSITION, POSITION);
+            let position = like(position, &queries);
             queries = layer.forward(queries, start.clone(), position, scene);
+            let wide = widened(queries.clone());
             let reference = match &outputs.reference {
                 Some(reference) => reference.clone(),
-                None => self.place(&queries, start, mode, &mut outputs),
+                None => self.place(&wide, start, mode, &mut outputs),
             };
             // The queries of the layer before help without being trained by this one; the edges add
             // up with their gradient.
             let corners = match &previous {
                 Some(before) => {
-                    let both = queries.clone() + before.queries.clone();
+                    let both = wide.clone() + before.queries.clone();
                     self.dec_bbox_head[index].forward(both) + before.corners.clone()
                 }
-                None => self.dec_bbox_head[index].forward(queries.clone()),
+                None => self.dec_bbox_head[index].forward(wide.clone()),
             };
             let probabilities = bins.probabilities(corners.clone());
             let boxes = bins.boxes(reference, bins.integral(probabilities.clone()));
             start = boxes.clone().detach();
             if mode == Mode::Train || index + 1 == depth {
-                let logits = self.dec_score_head[index].forward(queries.clone());
+                let logits = self.dec_score_head[index].forward(wide.clone());
                 let logits = self.decoder.lqe_layers[index].forward(logits, probabilities);
                 outputs.layers.push(Prediction { logits, boxes, corners: Some(corners.clone()) });
             }
-            previous = Some(Refined { queries: queries.clone().detach(), corners });
+            previous = Some(Refined { queries: wide.detach(), corners });
         }
         outputs
     }

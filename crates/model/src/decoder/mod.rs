@@ -2,6 +2,9 @@
 //!
 //! RT-DETRv2 (deim-facts 3.13) moves a box, D-FINE (deim-facts 3.12) the distributions of its edges.
 //! Both choose their queries alike and share all modules but a few.
+//!
+//! Tokens and queries may be in 16 bits. Boxes and all heads never are: they refine what 16 bits would
+//! round away (docs/precision.md).
 
 mod dfine;
 pub mod distribution;
@@ -13,6 +16,7 @@ pub mod selection;
 use burn::module::{Module, Param};
 use burn::tensor::activation::sigmoid;
 use burn::tensor::{Device, Tensor};
+use deim_ops::like;
 use deim_spec::config::{Decoder as Config, DecoderKind, Model, QueryPos};
 
 use crate::layers::{Activation, ConvNorm, LayerNorm, Linear, Mlp};
@@ -166,6 +170,7 @@ impl Decoder {
         scene: &Scene,
         mode: Mode,
     ) -> DecoderOutputs {
+        let content = like(content, &scene.memory);
         match self.config.kind {
             DecoderKind::Rtdetrv2 => self.refine_boxes(content, first_boxes, scene, mode),
             DecoderKind::Dfine => self.refine_edges(content, first_boxes, scene, mode),

@@ -2,6 +2,7 @@
 
 use burn::tensor::Tensor;
 use burn::tensor::activation::sigmoid;
+use deim_ops::{like, widened};
 
 use super::layer::Scene;
 use super::{Decoder, Mode, inverse_sigmoid};
@@ -23,9 +24,10 @@ impl Decoder {
         let mut previous: Option<Tensor<3>> = None;
         let mut layers = Vec::with_capacity(depth);
         for (index, layer) in self.decoder.layers.iter().take(depth).enumerate() {
-            let position = self.query_pos_head.forward(start.clone());
+            let position = like(self.query_pos_head.forward(start.clone()), &queries);
             queries = layer.forward(queries, start.clone(), position, scene);
-            let change = self.dec_bbox_head[index].forward(queries.clone());
+            let wide = widened(queries.clone());
+            let change = self.dec_bbox_head[index].forward(wide.clone());
             let refined = sigmoid(change.clone() + inverse_sigmoid(start));
             if mode == Mode::Train {
                 // Look forward twice: the loss of a layer also reaches the box of the one before.
@@ -33,10 +35,10 @@ impl Decoder {
                     None => refined.clone(),
                     Some(previous) => sigmoid(change + inverse_sigmoid(previous)),
                 };
-                let logits = self.dec_score_head[index].forward(queries.clone());
+                let logits = self.dec_score_head[index].forward(wide.clone());
                 layers.push(Prediction { logits, boxes, corners: None });
             } else if index + 1 == depth {
-                let logits = self.dec_score_head[index].forward(queries.clone());
+                let logits = self.dec_score_head[index].forward(wide.clone());
                 layers.push(Prediction { logits, boxes: refined.clone(), corners: None });
             }
             start = refined.clone().detach();

@@ -2,6 +2,7 @@
 
 use burn::tensor::activation::sigmoid;
 use burn::tensor::{Device, Int, Tensor, TensorData};
+use deim_ops::{like, widened};
 
 use super::Decoder;
 use super::layer::Scene;
@@ -25,10 +26,11 @@ impl Decoder {
         let device = scene.memory.device();
         let [_, tokens, hidden] = scene.memory.dims();
         let (anchors, valid) = anchors(&scene.levels, &device);
-        let precision = scene.memory.dtype();
-        let (anchors, valid) = (anchors.cast(precision), valid.cast(precision));
-        let memory = scene.memory.clone() * valid;
-        let memory = self.enc_output.norm.forward(self.enc_output.proj.forward(memory));
+        let memory = scene.memory.clone() * like(valid, &scene.memory);
+        // In 16 bits the scores of many tokens would be equal; from here on there are no fewer than 32.
+        let memory = widened(self.enc_output.proj.forward(memory));
+        let memory = self.enc_output.norm.forward(memory);
+        let anchors = like(anchors, &memory);
         let logits = self.enc_score_head.forward(memory.clone());
         let chosen = best_tokens(logits.clone(), self.queries.min(tokens));
         let gather = |tensor: Tensor<3>| {

@@ -4,6 +4,7 @@
 use burn::module::Module;
 use burn::tensor::activation::gelu;
 use burn::tensor::{Device, Tensor};
+use deim_ops::{like, through_32_bits};
 use deim_spec::config::Encoder as Config;
 
 use crate::attention::SelfAttention;
@@ -33,7 +34,7 @@ impl TransformerLayer {
     fn forward(&self, tokens: Tensor<3>, position: Tensor<3>) -> Tensor<3> {
         let attended = self.self_attn.forward(tokens.clone(), position, None);
         let tokens = self.norm1.forward(tokens + attended);
-        let inner = gelu(self.linear1.forward(tokens.clone()));
+        let inner = through_32_bits(self.linear1.forward(tokens.clone()), gelu);
         self.norm2.forward(tokens + self.linear2.forward(inner))
     }
 }
@@ -53,7 +54,7 @@ impl Transformer {
     pub(super) fn forward(&self, level: Tensor<4>) -> Tensor<4> {
         let [batch, hidden, height, width] = level.dims();
         let position = position_embedding([height, width], hidden, &level.device());
-        let position = position.cast(level.dtype());
+        let position = like(position, &level);
         let mut tokens = level.flatten::<3>(2, 3).swap_dims(1, 2);
         for layer in &self.layers {
             tokens = layer.forward(tokens, position.clone());

@@ -11,6 +11,12 @@ pub struct Model {
     pub queries: usize,
     /// Strides of the levels that the backbone hands on, finest first: the last of 4, 8, 16, 32.
     pub strides: Vec<usize>,
+    /// What backbone, encoder and decoder layers of a training step compute in: `f32`, or `bf16` for a
+    /// GPU's matrix units. Weights, optimizer, average, boxes, heads, losses and evaluation stay in
+    /// float32. bf16 has float32's range, so there is no loss scaling; on a CPU it is slower.
+    // Unwritten at its default: cells of before the key keep their ids (`keys::whole`).
+    #[serde(skip_serializing_if = "Precision::is_default")]
+    pub precision: Precision,
     pub backbone: Backbone,
     pub encoder: Encoder,
     pub decoder: Decoder,
@@ -21,10 +27,28 @@ impl Default for Model {
         Self {
             queries: 300,
             strides: vec![8, 16, 32],
+            precision: Precision::F32,
             backbone: Backbone::default(),
             encoder: Encoder::default(),
             decoder: Decoder::default(),
         }
+    }
+}
+
+/// The arithmetic of a training step's large tensors.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// 24 bits of mantissa. A GPU may multiply them in TF32.
+    #[default]
+    F32,
+    /// 8 bits of mantissa, the range of float32. Sums are still in float32.
+    Bf16,
+}
+
+impl Precision {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
     }
 }
 

@@ -7,6 +7,7 @@ mod denoising;
 mod detector;
 mod dfine_math;
 mod ema;
+mod half;
 mod loss;
 mod loss_grid;
 mod matcher;
@@ -70,6 +71,33 @@ const ON_THE_HOST: [&str; 8] = [
     "transform",
     "transform_inputs",
 ];
+
+/// Measures the case in a folder in bf16; none where it runs no detector.
+pub fn measure_in_bf16(folder: &Path, device: &Device) -> Option<CaseReport> {
+    let table = match case::table(folder) {
+        Ok(table) => table,
+        Err(error) => return Some(CaseReport::failed(folder, None, error.to_string())),
+    };
+    let kind = table.get("kind")?.as_str()?.to_owned();
+    let measure: Verify = match kind.as_str() {
+        "model_eval" => half::model_eval,
+        "train_step" => train_step::measure_in_bf16,
+        _ => return None,
+    };
+    let mut check = Check::default();
+    let result =
+        Case::load(folder, table, true).and_then(|case| measure(&case, device, &mut check));
+    let Check { worst, compared, parts, .. } = check;
+    let outcome = match result {
+        Err(error) => Outcome::Fail { reason: error.to_string() },
+        Ok(()) if worst.as_ref().is_some_and(|worst| worst.of_tolerance.is_finite()) => {
+            Outcome::Info
+        }
+        Ok(()) => Outcome::Fail { reason: "not a finite number".into() },
+    };
+    let failed = CaseReport::failed(folder, Some(kind), String::new());
+    Some(CaseReport { outcome, worst, compared, parts, ..failed })
+}
 
 /// Verifies the case in a folder.
 pub fn verify(folder: &Path, device: &Device) -> CaseReport {
