@@ -1,7 +1,8 @@
-//! `deim bench`: how long a training step and an evaluation of a detector take, and how fast its
-//! images are made.
+//! `deim bench`: how long a training step and an evaluation of a detector take, how fast the detectors
+//! of an experiment are, and how fast images are made.
 
 mod data;
+mod latency;
 
 use std::process::ExitCode;
 
@@ -10,7 +11,7 @@ use burn::tensor::Device;
 use clap::Subcommand;
 use deim_spec::Config;
 use deim_spec::official::{self, Recipe};
-use deim_train::bench::{Inference, StepTimes, Training, batch};
+use deim_train::bench::{CLASSES, Inference, StepTimes, Training, batch};
 use serde::Serialize;
 
 use crate::output::{DONE, Outcome};
@@ -29,6 +30,7 @@ enum What {
     Train(Options),
     /// From images to logits and boxes, in evaluation mode.
     Infer(Options),
+    Latency(latency::Args),
     Data(data::Args),
 }
 
@@ -81,6 +83,7 @@ pub fn run(args: Args) -> Outcome {
     let (what, options) = match &args.what {
         What::Train(options) => ("train", options),
         What::Infer(options) => ("infer", options),
+        What::Latency(args) => return latency::run(args),
         What::Data(args) => return data::run(args),
     };
     if options.size == 0 || !options.size.is_multiple_of(32) {
@@ -105,7 +108,7 @@ pub fn run(args: Args) -> Outcome {
             }
         }
     } else {
-        let inference = Inference::new(&config, &device);
+        let inference = Inference::new(&config, CLASSES, &device);
         for step in 0..warmup + steps {
             let time = inference.forward(&images);
             if step >= warmup {
