@@ -1,7 +1,8 @@
-//! `deim bench`: how long a training step and an evaluation of a detector take, how fast its images
-//! are made, and what bf16 changes.
+//! `deim bench`: how long a training step and an evaluation of a detector take, how fast the detectors
+//! of an experiment are, how fast images are made, and what bf16 changes.
 
 mod data;
+mod latency;
 mod measure;
 mod precision;
 
@@ -32,6 +33,7 @@ enum What {
     Train(Options),
     /// From images to logits and boxes, in evaluation mode.
     Infer(Options),
+    Latency(latency::Args),
     Data(data::Args),
     Precision(Box<precision::Args>),
 }
@@ -81,6 +83,7 @@ pub fn run(args: Args) -> Outcome {
     let (what, options) = match &args.what {
         What::Train(options) => ("train", options),
         What::Infer(options) => ("infer", options),
+        What::Latency(args) => return latency::run(args),
         What::Data(args) => return data::run(args),
         What::Precision(args) => return precision::run(args),
     };

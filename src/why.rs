@@ -11,7 +11,7 @@ use deim_lab::why::{Found, find};
 use deim_spec::{Config, Recorded};
 
 use crate::output::{self, Outcome};
-use crate::progress::{duration, percent};
+use crate::progress::{count, duration, percent};
 
 /// Show where a cell's number comes from: what it was computed from, by whom, and its epochs.
 #[derive(clap::Args)]
@@ -47,6 +47,20 @@ fn text(found: &Found) -> String {
         line("weights", &format!("blake3 {}", finished.summary.weights));
         if let Some(kernels) = &finished.summary.kernels {
             line("kernels", kernels);
+        }
+        if let Some(latency) = &history.latency {
+            line(
+                "latency",
+                &format!(
+                    "{} ms, {} of {} px in {}, on {} with {}",
+                    latency.median_ms,
+                    count(latency.batch, "image"),
+                    latency.size,
+                    latency.precision,
+                    latency.device,
+                    count(latency.threads, "thread")
+                ),
+            );
         }
         let notes = finished.summary.notes.iter();
         let notes: Vec<String> = notes.map(|(what, times)| format!("{what} {times}")).collect();

@@ -55,7 +55,7 @@ fn read(lab: &Lab, path: &str) -> Value {
 #[test]
 fn help_of_each_command() {
     let lab = Lab::new();
-    for command in [&["eval"][..], &["predict"]] {
+    for command in [&["eval"][..], &["predict"], &["bench", "latency"]] {
         let told = done(lab.deim(&[command, &["--help"]].concat()));
         assert!(told.out.contains("Example: deim"), "{command:?} has no example");
         assert_snapshot!(format!("help_{}", command.join("_")), told.out);
@@ -236,4 +236,61 @@ fn a_broken_image_is_named_and_the_others_are_drawn() {
     assert_eq!(names.len(), 2, "a drawing and detections.json");
     let (width, height, colours) = png(&lab.path().join("found/000001-detections.png"));
     assert!(width == 2100 && height > 2000 && colours > 100, "{width} x {height}, {colours}");
+}
+
+#[test]
+fn recorded_latencies_reach_the_tables_and_later_ones_replace_them() {
+    let lab = Lab::new();
+    let plan = lab.plan("micro");
+    for cell in &plan.cells {
+        lab.pretend_finished("micro", cell, 0.25);
+    }
+    let table = || fs::read_to_string(lab.path().join("results/micro/default/table.md")).unwrap();
+    let report = || {
+        done(lab.deim(&["report", "micro"]));
+        done(lab.deim(&["report", "--check"]));
+        table()
+    };
+    let without = report();
+    assert!(without.contains("latency was not measured"), "{without}");
+
+    let measure = |runs: &str, more: &[&str]| {
+        let quick =
+            ["bench", "latency", "micro", "--warmup", "0", "--threads", "1", "--runs", runs];
+        done(lab.deim(&[&quick, more].concat()))
+    };
+    let lines = || lab.ledger("micro").read().unwrap().lines.len();
+    let before = lines();
+    measure("3", &[]);
+    assert_eq!(lines(), before, "nobody asked for a record");
+    assert_eq!(report(), without);
+
+    let told = measure("3", &["--record", "--json"]);
+    assert_eq!(lines(), before + 2, "{told}");
+    let timed = json(&told.out);
+    let median = |row: usize| timed[row]["latency"]["median_ms"].as_f64().unwrap();
+    // One architecture, timed once.
+    assert!(median(0) > 0.0 && timed[0]["latency"] == timed[1]["latency"], "{timed}");
+    assert_eq!(timed[0]["latency"]["runs"], 3);
+    let with = report();
+    assert!(with.contains("| latency, ms |") && with.contains("(cpu, 1 thread)"), "{with}");
+    let cell = &plan.cells[0].id;
+    let told = done(lab.deim(&["why", &cell[..8]]));
+    assert!(told.out.contains(&format!("latency     {} ms, ", median(0))), "{told}");
+
+    measure("4", &["--row", "1", "--record"]);
+    let replaced = report();
+    assert!(replaced.contains("median of 4 forward passes"), "{replaced}");
+    assert!(replaced.contains("median of 3 forward passes"), "row 2 lost its own: {replaced}");
+    assert_eq!(lab.history("micro", cell).latency.unwrap().runs, 4);
+    // A measurement is no result: the cell is as old and as finished as before.
+    assert!(lab.deim(&["plan", "micro"]).out.contains("2 done"));
+}
+
+#[test]
+fn nothing_is_timed_for_rows_that_nobody_trained() {
+    let lab = Lab::new();
+    let told = lab.deim(&["bench", "latency", "micro"]);
+    assert_eq!(told.code, Some(2), "{told}");
+    assert!(told.err.contains("micro/default has no finished cell to measure for"), "{told}");
 }

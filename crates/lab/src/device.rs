@@ -29,6 +29,11 @@ impl DeviceChoice {
         }
     }
 
+    /// An error when this program cannot use the device.
+    pub fn check(self) -> Result<(), LabError> {
+        self.open().map(drop)
+    }
+
     /// The device, without automatic differentiation, after a first small computation on it.
     pub fn open(self) -> Result<Device, LabError> {
         match self {
@@ -77,7 +82,7 @@ impl Devices {
 
     /// An error when this program cannot use one of the devices.
     pub fn check(&self) -> Result<(), LabError> {
-        self.open().map(drop)
+        self.0.iter().try_for_each(|device| device.check())
     }
 
     /// The devices in order, without automatic differentiation.

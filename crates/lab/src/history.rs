@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use deim_train::events::EpochRecord;
 
-use crate::record::{Finished, Line, Provenance, Record};
+use crate::record::{Finished, Latency, Line, Provenance, Record};
 
 /// The life of one cell.
 #[derive(Clone, Debug, Default)]
@@ -13,7 +13,7 @@ pub struct History {
     pub provenance: Option<Provenance>,
     /// When its first process began.
     pub began: Option<String>,
-    /// When the last thing happened to it.
+    /// When the last thing happened to it, measurements of its speed aside.
     pub last: String,
     /// How many processes worked on it.
     pub processes: usize,
@@ -24,6 +24,8 @@ pub struct History {
     pub seconds: f64,
     /// The first result; a cell has one.
     pub finished: Option<Finished>,
+    /// The last measurement of its detector's speed.
+    pub latency: Option<Latency>,
     /// Why the last process failed; none once another has begun.
     pub failed: Option<Failure>,
 }
@@ -38,7 +40,9 @@ pub struct Failure {
 
 impl History {
     fn add(&mut self, line: &Line) {
-        self.last.clone_from(&line.at);
+        if !matches!(line.record, Record::Latency(_)) {
+            self.last.clone_from(&line.at);
+        }
         match &line.record {
             Record::Started(provenance) => {
                 self.began.get_or_insert_with(|| line.at.clone());
@@ -54,6 +58,7 @@ impl History {
                 self.finished.get_or_insert_with(|| (**finished).clone());
                 self.failed = None;
             }
+            Record::Latency(latency) => self.latency = Some((**latency).clone()),
             Record::Failed { reason, killed } => {
                 self.failed = Some(Failure { reason: reason.clone(), killed: *killed });
             }
@@ -111,6 +116,21 @@ mod tests {
         assert_eq!(history.epochs_done(), 2);
         assert_eq!(history.epochs[&1].loss, 7.0);
         assert_eq!(history.seconds, 9.0);
+    }
+
+    #[test]
+    fn a_later_latency_replaces_an_earlier_one_and_the_cell_is_no_younger() {
+        let lines = crate::samples::finished_lines("a", crate::samples::provenance());
+        let mut all = lines.clone();
+        for median_ms in [3.0, 2.0] {
+            let at = "2026-01-01T00:00:00Z".into();
+            let record = Record::Latency(Box::new(crate::samples::latency(median_ms)));
+            all.push(Line { at, cell: "a".into(), record });
+        }
+        let history = of_cell(&all, "a");
+        assert_eq!(history.latency.as_ref().map(|latency| latency.median_ms), Some(2.0));
+        let before = of_cell(&lines, "a");
+        assert_eq!((history.last, history.finished), (before.last, before.finished));
     }
 
     #[test]

@@ -27,8 +27,10 @@ pub enum Record {
     Started(Box<Provenance>),
     /// An epoch ended.
     Epoch(Box<EpochRecord>),
-    /// The cell is done; nothing about it follows.
+    /// The cell is done; its training has no more to say.
     Finished(Box<Finished>),
+    /// How fast the cell's detector is, measured apart from its training; the last line counts.
+    Latency(Box<Latency>),
     /// The cell ended in an error; it may be retried.
     Failed {
         reason: String,
@@ -58,7 +60,7 @@ pub struct Provenance {
     pub pretrained: Option<Fitted>,
     /// Version of the numerics; raised by hand whenever a change of code changes a number.
     pub numerics: u32,
-    /// `cpu` or `cuda`: part of the id.
+    /// `cpu`, `cuda` or `vulkan`, with a number where several shared each batch: part of the id.
     pub device_class: String,
     /// What the device calls itself, for the reader.
     pub device: String,
@@ -70,6 +72,28 @@ pub struct Provenance {
     /// `experiment/scale` whose ledger these lines were copied from; none where the cell was trained.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reused_from: Option<String>,
+}
+
+/// The time of a forward pass, from pixels to logits and boxes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Latency {
+    /// Milliseconds: half of the runs were faster.
+    pub median_ms: f64,
+    /// A quarter of the runs were faster than the first, and a quarter slower than the second.
+    pub quartiles_ms: [f64; 2],
+    pub runs: usize,
+    /// Images in a run.
+    pub batch: usize,
+    /// Side of the square images, and the classes of the heads.
+    pub size: usize,
+    pub classes: usize,
+    /// Of the arithmetic: `float32`.
+    pub precision: String,
+    pub device_class: String,
+    /// What the device calls itself, for the reader.
+    pub device: String,
+    pub threads: usize,
+    pub program: String,
 }
 
 /// The result of a cell.

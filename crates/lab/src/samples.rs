@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use deim_spec::{Config, Recorded};
 use deim_train::events::{EpochRecord, Seconds, Summary};
 
-use crate::record::{Finished, Line, Provenance, Record};
+use crate::record::{Finished, Latency, Line, Provenance, Record};
 
 /// Where the sample cell comes from.
 pub fn provenance() -> Provenance {
@@ -42,6 +42,23 @@ pub fn finished(seconds: f64) -> Finished {
             notes: BTreeMap::new(),
         },
         seconds,
+    }
+}
+
+/// A measured speed.
+pub fn latency(median_ms: f64) -> Latency {
+    Latency {
+        median_ms,
+        quartiles_ms: [median_ms, median_ms],
+        runs: 50,
+        batch: 1,
+        size: 160,
+        classes: 8,
+        precision: "float32".into(),
+        device_class: "cpu".into(),
+        device: "a processor".into(),
+        threads: 1,
+        program: "deim 0".into(),
     }
 }
 

@@ -113,6 +113,7 @@ fn identity(line: &Line) -> (&str, String) {
         Record::Started(_) => "started".to_owned(),
         Record::Epoch(epoch) => format!("epoch {}", epoch.epoch),
         Record::Finished(_) => "finished".to_owned(),
+        Record::Latency(_) => "latency".to_owned(),
         Record::Failed { .. } => "failed".to_owned(),
     };
     (&line.at, what)

@@ -38,6 +38,8 @@ pub fn table(study: &Study) -> String {
         ]
         .map(str::to_owned),
     );
+    // Only where there is one: a table without keeps its columns.
+    head.extend(study.has_latencies().then(|| "latency_ms".to_owned()));
     let mut lines = vec![record(&head)];
     lines.extend((0..study.rows.len()).map(|at| record(&fields(study, at))));
     lines.concat()
@@ -86,6 +88,9 @@ fn fields(study: &Study, at: usize) -> Vec<String> {
     fields.extend([whole(Some(cost.epochs.into())), whole(cost.parameters()), whole(cost.flops())]);
     let seconds = row.mean("seconds").map(|seconds| seconds / f64::from(cost.epochs.max(1)));
     fields.extend([seconds, row.paper].map(number));
+    if study.has_latencies() {
+        fields.push(number(study.latencies[at].as_ref().map(|latency| latency.median_ms)));
+    }
     fields
 }
 

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use deim_eval::Metrics;
-use deim_lab::record::{Finished, Line, Provenance, Record};
+use deim_lab::record::{Finished, Latency, Line, Provenance, Record};
 use deim_train::events::EpochRecord;
 use polars::prelude::*;
 
@@ -79,6 +79,8 @@ pub struct Frames {
     pub epochs: DataFrame,
     /// Where each finished cell came from.
     pub origins: BTreeMap<String, Provenance>,
+    /// How fast each finished cell's detector is, and when that was measured: the last time counts.
+    pub latencies: BTreeMap<String, (String, Latency)>,
     /// Finished cells that the plan does not know.
     pub stale: usize,
     /// Planned cells that finished twice with different numbers; the first line counts.
@@ -106,6 +108,7 @@ pub fn read(plan: &[Cell], lines: &[Line]) -> Result<Frames, Error> {
         cells: cells(plan, &finished)?,
         epochs: epochs(plan, &finished, lines)?,
         origins: origins(&finished, lines)?,
+        latencies: latencies(&finished, lines),
         stale: stale.len(),
         contradicted: contradicted.into_iter().collect(),
     })
@@ -222,6 +225,19 @@ fn origins(
         ))),
         None => Ok(origins),
     }
+}
+
+fn latencies(
+    finished: &BTreeMap<&str, &Finished>,
+    lines: &[Line],
+) -> BTreeMap<String, (String, Latency)> {
+    let measured = lines.iter().filter_map(|line| match &line.record {
+        Record::Latency(latency) if finished.contains_key(line.cell.as_str()) => {
+            Some((line.cell.clone(), (line.at.clone(), (**latency).clone())))
+        }
+        _ => None,
+    });
+    measured.collect()
 }
 
 fn planned(plan: &[Cell]) -> Result<LazyFrame, Error> {

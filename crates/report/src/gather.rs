@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use deim_eval::paired::compare_pairs;
-use deim_lab::record::{Line, Provenance, Record};
+use deim_lab::record::{Latency, Line, Provenance, Record};
 use deim_spec::{Experiment, cell_id};
 use polars::prelude::*;
 
@@ -56,6 +56,7 @@ pub fn gather(experiment: &Experiment, cells: &[Cell], lines: &[Line]) -> Result
     let curves = curves(&frames.epochs, experiment.rows.len())?;
     let epochs = epochs(&frames.epochs, experiment.rows.len())?;
     let results = results(&frames.cells, experiment.rows.len())?;
+    let latencies = results.iter().map(|cells| latency(cells, &frames)).collect();
     let by_seed: Vec<BTreeMap<u64, f64>> = results
         .iter()
         .map(|cells| cells.iter().filter_map(|cell| Some((cell.seed, cell.ap?))).collect())
@@ -103,6 +104,7 @@ pub fn gather(experiment: &Experiment, cells: &[Cell], lines: &[Line]) -> Result
         reference: experiment.reference,
         references: references.clone(),
         costs: experiment.rows.iter().map(|row| cost(experiment, &row.config)).collect(),
+        latencies,
         published: experiment.paper.clone(),
         caveats: experiment.caveats.clone(),
         paper: experiment.paper.as_ref().map(|paper| published(experiment, paper)),
@@ -117,6 +119,12 @@ pub fn gather(experiment: &Experiment, cells: &[Cell], lines: &[Line]) -> Result
         stale: frames.stale,
         contradicted: frames.contradicted,
     })
+}
+
+/// The latest measurement of any of a row's cells: weights do not change it.
+fn latency(cells: &[CellResult], frames: &Frames) -> Option<Latency> {
+    let measured = cells.iter().filter_map(|cell| frames.latencies.get(&cell.id));
+    measured.max_by(|a, b| a.0.cmp(&b.0)).map(|(_, latency)| latency.clone())
 }
 
 /// Why there is no table.
@@ -334,6 +342,26 @@ mod tests {
         let study = study(&experiment, &lines).unwrap();
         assert_eq!(study.contradicted, [cells[0].id.clone()]);
         assert_eq!(study.rows[0].cells[0].ap, Some(samples::ap(0, 0)));
+    }
+
+    #[test]
+    fn the_latest_measurement_of_any_cell_is_the_latency_of_its_row() {
+        let experiment = samples::experiment();
+        let mut lines = samples::ledger(&experiment);
+        assert!(!study(&experiment, &lines).unwrap().has_latencies());
+        let cells = samples::cells(&experiment, &[0, 1], "cpu");
+        let mut measured = |cell: &Cell, at: &str, median_ms| {
+            let record = Record::Latency(Box::new(samples::latency(median_ms)));
+            lines.push(Line { at: at.into(), cell: cell.id.clone(), record });
+        };
+        measured(&cells[1], "2026-01-02T00:00:00Z", 5.0);
+        measured(&cells[0], "2026-01-01T00:00:00Z", 9.0);
+        let stranger = Cell { id: "of another plan".into(), ..cells[2].clone() };
+        measured(&stranger, "2026-01-03T00:00:00Z", 1.0);
+        let study = study(&experiment, &lines).unwrap();
+        let medians = study.latencies.iter().map(|one| one.as_ref().map(|one| one.median_ms));
+        assert_eq!(medians.collect::<Vec<_>>(), [Some(5.0), None, None]);
+        assert_eq!((study.missing(), study.stale), (0, 0), "a measurement is no result");
     }
 
     #[test]

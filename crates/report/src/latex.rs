@@ -4,6 +4,7 @@
 
 use std::fmt::Write;
 
+use crate::latency;
 use crate::markdown::{
     SHARES, difference, mean_and_spread, notes, seeds, size, time_per_epoch, warnings,
 };
@@ -70,7 +71,9 @@ fn measured(page: &mut String, study: &Study) {
     head.push(r"AP $\pm$ std".to_owned());
     head.extend(["seeds", "AP50", "AP75", "APs", "APm", "APl"].map(subscript));
     head.push("difference [95\\,\\%]".to_owned());
-    head.extend(["verdict", "epochs", "params (M)", "GFLOPs", "time / epoch"].map(str::to_owned));
+    head.extend(["verdict", "epochs", "params (M)", "GFLOPs"].map(str::to_owned));
+    head.extend(latency::column(study).map(|_| latency::HEAD.to_owned()));
+    head.push("time / epoch".to_owned());
     let row = |at: usize| {
         let row = &study.rows[at];
         let mut line: Vec<String> = row.labels.iter().map(|label| escape(label)).collect();
@@ -81,6 +84,7 @@ fn measured(page: &mut String, study: &Study) {
         line.push(number(&difference(row)));
         line.push(row.against.verdict().map(|verdict| verdict.to_string()).unwrap_or_default());
         line.extend(size(&study.costs[at]).map(|size| number(&size)));
+        line.extend(latency::column(study).map(|cells| number(&cells[at])));
         line.push(number(&time_per_epoch(row, &study.costs[at])));
         line
     };

@@ -19,6 +19,7 @@ mod files;
 mod frame;
 mod gather;
 pub mod html;
+mod latency;
 mod latex;
 mod markdown;
 mod number;
@@ -40,7 +41,7 @@ pub use study::Study;
 pub use terminal::{table as terminal_table, width as terminal_width};
 
 /// The names of all files that a report may have.
-pub const FILES: [&str; 12] = [
+pub const FILES: [&str; 13] = [
     "table.md",
     "table.csv",
     "table.tex",
@@ -49,6 +50,7 @@ pub const FILES: [&str; 12] = [
     "curve.png",
     "curve.svg",
     "cost.svg",
+    "latency.svg",
     "areas.svg",
     "positives.svg",
     "terms.svg",

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use crate::facts::distinct;
 use crate::figures::Figure;
+use crate::latency;
 use crate::number::{
     billions, exact, interval_percent, list, millions, minutes, percent, percent_or_dash, short,
     signed_percent, time,
@@ -49,9 +50,9 @@ fn table(page: &mut String, study: &Study) {
     head.extend(["seeds", "AP50", "AP75", "APs", "APm", "APl"].map(str::to_owned));
     head.push(format!("AP against {} [95 %]", study.reference_label()));
     head.extend(["verdict", "p: t / sign", "detectable", "best epoch's AP"].map(str::to_owned));
-    head.extend(
-        ["epochs", "params (M)", "GFLOPs", "time / epoch", "min / cell"].map(str::to_owned),
-    );
+    head.extend(["epochs", "params (M)", "GFLOPs"].map(str::to_owned));
+    head.extend(latency::column(study).map(|_| latency::HEAD.to_owned()));
+    head.extend(["time / epoch", "min / cell"].map(str::to_owned));
     head.extend(study.paper.iter().map(|paper| format!("*paper's AP ({paper})*")));
     let _ = writeln!(page, "| {} |", head.join(" | "));
     let rule = (0..head.len()).map(|at| if at < study.names.len() { ":--" } else { "--:" });
@@ -85,6 +86,7 @@ fn line(study: &Study, at: usize) -> Vec<String> {
     }
     line.push(percent_or_dash(row.mean("best_ap")));
     line.extend(size(&study.costs[at]));
+    line.extend(latency::column(study).map(|cells| cells[at].clone()));
     line.push(time_per_epoch(row, &study.costs[at]));
     line.push(row.mean("seconds").map_or_else(|| "-".to_owned(), minutes));
     if study.paper.is_some() {
@@ -170,6 +172,7 @@ pub fn warnings(study: &Study) -> Vec<String> {
             list(&ids)
         ));
     }
+    warnings.extend(latency::warning(study));
     if study.devices.len() > 1 {
         warnings.push(format!("mixed: the cells ran on {} devices", study.devices.len()));
     }
@@ -253,8 +256,8 @@ fn sizes(study: &Study) -> String {
         ),
     };
     format!(
-        "{sizes}; time / epoch is training and evaluation on the device above, beside whatever else it did; latency \
-         was not measured"
+        "{sizes}; time / epoch is training and evaluation on the device above, beside whatever else it did; {}",
+        latency::note(study)
     )
 }
 

@@ -47,7 +47,8 @@ pub fn billions(value: u64) -> String {
     three_digits(value as f64 / 1e9)
 }
 
-fn three_digits(value: f64) -> String {
+/// With three digits: "0.679", "12.3".
+pub fn three_digits(value: f64) -> String {
     let decimals = match value {
         value if value < 1.0 => 3,
         value if value < 10.0 => 2,

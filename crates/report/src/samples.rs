@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use deim_eval::Metrics;
-use deim_lab::record::{Finished, Line, Provenance, Record};
+use deim_lab::record::{Finished, Latency, Line, Provenance, Record};
 use deim_spec::{Axis, Config, Experiment, PaperRow, PaperTable, Recorded, Row, cell_id};
 use deim_train::events::{EpochRecord, Summary};
 
@@ -128,6 +128,23 @@ pub fn finished(experiment: &Experiment, cell: &Cell, class: &str, ap: f64) -> V
     ]
     .map(|record| Line { at: "2025-01-01T00:00:00Z".into(), cell: cell.id.clone(), record })
     .into()
+}
+
+/// A measured speed.
+pub fn latency(median_ms: f64) -> Latency {
+    Latency {
+        median_ms,
+        quartiles_ms: [median_ms; 2],
+        runs: 50,
+        batch: 1,
+        size: 160,
+        classes: 8,
+        precision: "float32".into(),
+        device_class: "cpu".into(),
+        device: "a processor".into(),
+        threads: 2,
+        program: "deim 0".into(),
+    }
 }
 
 /// A complete ledger.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use deim_eval::paired::{Comparison, LEVEL, Verdict};
 use deim_eval::{Cost, student};
+use deim_lab::record::Latency;
 use deim_spec::PaperTable;
 
 use crate::number::{interval_percent, list, percent, signed_percent};
@@ -29,6 +30,8 @@ pub struct Study {
     pub references: Vec<usize>,
     /// What each row's detector costs.
     pub costs: Vec<RowCost>,
+    /// How fast each row's detector is, where somebody measured it.
+    pub latencies: Vec<Option<Latency>>,
     /// What the paper's values were measured on; none without such values.
     pub paper: Option<String>,
     /// All published rows, of which the experiment may have only some.
@@ -207,6 +210,11 @@ impl Study {
     /// Whether any epoch of any row was evaluated.
     pub fn has_curves(&self) -> bool {
         self.rows.iter().any(|row| !row.curve.is_empty())
+    }
+
+    /// Whether any row's latency was measured.
+    pub fn has_latencies(&self) -> bool {
+        self.latencies.iter().any(Option::is_some)
     }
 
     /// Whether every image was drawn, so that no number is about COCO.

@@ -2,6 +2,7 @@
 
 use comfy_table::{Cell, CellAlignment, ContentArrangement, LineStyle, Table, TableStyle};
 
+use crate::latency;
 use crate::markdown::{SHARES, difference, mean_and_spread, seeds, size, time_per_epoch, warnings};
 use crate::number::{list, minutes, percent_or_dash};
 use crate::study::Study;
@@ -13,10 +14,11 @@ pub fn width() -> Option<u16> {
 
 /// What gives way first where there is no room for all. Settings, AP and the difference always stay,
 /// and the verdict leaves last: the sentence below the table has it too.
-const LEAVES_FIRST: [&str; 13] = [
+const LEAVES_FIRST: [&str; 14] = [
     "GFLOPs",
     "params (M)",
     "min/cell",
+    latency::HEAD,
     "time/epoch",
     "epochs",
     "paper's AP",
@@ -104,6 +106,9 @@ fn columns(study: &Study) -> Vec<Column> {
     let sizes: Vec<[String; 3]> = study.costs.iter().map(size).collect();
     for (at, head) in ["epochs", "params (M)", "GFLOPs"].into_iter().enumerate() {
         add(head, sizes.iter().map(|size| size[at].clone()).collect());
+    }
+    if let Some(cells) = latency::column(study) {
+        add(latency::HEAD, cells);
     }
     add(
         "time/epoch",

@@ -14,8 +14,8 @@ use crate::study::{Row, Study};
 
 const TITLE: &str = "AP against the cost of training";
 /// Width of the paper's part and of the gap before it.
-const PAPER: f64 = 150.0;
-const GAP: f64 = 44.0;
+pub const PAPER: f64 = 150.0;
+pub const GAP: f64 = 44.0;
 
 /// Draws both parts; none when no epoch was evaluated.
 pub fn cost(study: &Study) -> Result<Option<String>, Error> {
@@ -28,7 +28,7 @@ pub fn cost(study: &Study) -> Result<Option<String>, Error> {
     for (x, _) in lines.iter_mut().flat_map(|line| &mut line.points) {
         *x /= unit;
     }
-    let published = published(study);
+    let published = published(study, "epochs");
     let words = Words::new(PAGE, TITLE, &caption(study, &published));
     let top = words.top() + ABOVE;
     let bottom = top + 190.0f64.max(lines.len() as f64 * LINE);
@@ -41,7 +41,12 @@ pub fn cost(study: &Study) -> Result<Option<String>, Error> {
         measured(root, &lines, longest / unit, name, frame)?;
         let right = PAGE - MARGIN - 6.0;
         let frame = Frame { left: right - PAPER, right, top, bottom };
-        if published.is_empty() { Ok(()) } else { printed(root, &published, frame) }
+        if published.is_empty() {
+            return Ok(());
+        }
+        let most = published.iter().map(|row| row.x).fold(1.0, f64::max);
+        let across = Axis::whole(0, (most * 1.25).ceil() as u32, 3);
+        printed(root, &published, frame, across, "epochs")
     })?;
     Ok(Some(svg))
 }
@@ -74,40 +79,45 @@ fn measured(
 }
 
 /// A row's numbers in the paper.
-struct Printed {
-    label: String,
-    epochs: f64,
+pub struct Printed {
+    pub label: String,
+    /// What its AP is shown over.
+    pub x: f64,
     ap: f64,
 }
 
-/// The rows whose epochs the paper prints as well; none where they are all the same.
-fn published(study: &Study) -> Vec<Printed> {
+/// The rows of which the paper prints this number as well; none where it is always the same.
+pub fn published(study: &Study, number: &str) -> Vec<Printed> {
     let rows = study.rows.iter().filter_map(|row| {
         let settings: Vec<(String, String)> =
             study.keys.iter().cloned().zip(row.labels.iter().cloned()).collect();
         let found = study.published.as_ref()?.row_for(&settings)?;
-        let epochs = found.number("epochs")?;
-        Some(Printed { label: row.label(&study.names), epochs, ap: row.paper? })
+        let x = found.number(number)?;
+        Some(Printed { label: row.label(&study.names), x, ap: row.paper? })
     });
     let rows: Vec<Printed> = rows.collect();
-    if rows.iter().all(|row| row.epochs == rows[0].epochs) { Vec::new() } else { rows }
+    if rows.iter().all(|row| row.x == rows[0].x) { Vec::new() } else { rows }
 }
 
 /// Open diamonds, as everywhere for what the paper printed.
-fn printed(root: &Sheet<'_>, rows: &[Printed], frame: Frame) -> Result<(), Error> {
+pub fn printed(
+    root: &Sheet<'_>,
+    rows: &[Printed],
+    frame: Frame,
+    across: Axis,
+    name: &str,
+) -> Result<(), Error> {
     let look = Look::open(0, 3);
-    let most = rows.iter().map(|row| row.epochs).fold(1.0, f64::max);
-    let across = Axis::whole(0, (most * 1.25).ceil() as u32, 3);
     let up = Axis::around(rows.iter().map(|row| row.ap), 4);
-    let chart = Chart::new(root, frame, [&across, &up], ["epochs", "AP (%), the paper's"])?;
+    let chart = Chart::new(root, frame, [&across, &up], [name, "AP (%), the paper's"])?;
     let mut labels = Labels::new(frame);
     for row in rows {
-        let place = chart.at(row.epochs, row.ap);
+        let place = chart.at(row.x, row.ap);
         look.marker(root, place)?;
         labels.keep_clear(place, REACH + 1.0);
     }
     for row in rows {
-        labels.write(root, chart.at(row.epochs, row.ap), &row.label, Ink::small())?;
+        labels.write(root, chart.at(row.x, row.ap), &row.label, Ink::small())?;
     }
     Ok(())
 }

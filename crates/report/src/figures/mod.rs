@@ -9,6 +9,7 @@ pub mod chart;
 pub mod cost;
 pub mod detections;
 pub mod labels;
+pub mod latency;
 pub mod look;
 pub mod losses;
 pub mod matches;
@@ -42,7 +43,7 @@ impl Figure {
 }
 
 /// Every figure of an experiment, in the order in which a reader opens them.
-pub const FIGURES: [Figure; 7] = [
+pub const FIGURES: [Figure; 8] = [
     Figure {
         name: "figure",
         svg: "figure.svg",
@@ -63,6 +64,13 @@ pub const FIGURES: [Figure; 7] = [
         png: None,
         about: "AP against the cost of training",
         draw: cost::cost,
+    },
+    Figure {
+        name: "latency",
+        svg: "latency.svg",
+        png: None,
+        about: "AP against latency",
+        draw: latency::latency,
     },
     Figure {
         name: "areas",

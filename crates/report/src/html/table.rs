@@ -3,6 +3,7 @@
 use deim_spec::PaperTable;
 
 use super::markup::{Page, escaped};
+use crate::latency;
 use crate::markdown::{SHARES, difference, mean_and_spread, seeds, size, time_per_epoch};
 use crate::number::percent_or_dash;
 use crate::printed::{Printed, PrintedCell, letter};
@@ -24,7 +25,9 @@ pub fn measured(page: &mut Page, study: &Study, anchor: &str) {
     let own = ["AP", "seeds", "AP50", "AP75", "APs", "APm", "APl"];
     heads.extend(own.map(column));
     heads.extend([&against, "verdict", "detectable"].map(column));
-    heads.extend(["epochs", "params, M", "GFLOPs", "time / epoch"].map(column));
+    heads.extend(["epochs", "params, M", "GFLOPs"].map(column));
+    heads.extend(latency::column(study).map(|_| column(latency::HEAD)));
+    heads.push(column("time / epoch"));
     if study.paper.is_some() {
         heads.push("<th scope=\"col\" class=\"printed\">paper&rsquo;s AP</th>".to_owned());
     }
@@ -67,6 +70,7 @@ fn row(study: &Study, at: usize) -> String {
         Against::Compared(comparison) => percent_or_dash(detectable(comparison)),
     }));
     cells.extend(size(&study.costs[at]).iter().map(|text| plain(text)));
+    cells.extend(latency::column(study).map(|texts| plain(&texts[at])));
     // Its unit changes with its size.
     let seconds = row.mean("seconds").map(|seconds| format!("{seconds}"));
     cells.push(format!(
