@@ -1,6 +1,7 @@
 //! `deim predict`: what a trained detector finds in images, drawn.
 
 use std::collections::BTreeSet;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -120,7 +121,8 @@ pub fn run(args: &Args) -> Outcome {
             let found = eye.look(&shot)?;
             let path = args.out.join(fresh(&shot.name, &mut names));
             deim_report::write_file(&path, &eye.draw(&shot, &found)?)?;
-            println!("{}: {} in {}", shot.name, count(found.len(), "detection"), path.display());
+            let found_there = count(found.len(), "detection");
+            writeln!(std::io::stdout(), "{}: {found_there} in {}", shot.name, path.display())?;
             Ok((shot.name, shot.id, found))
         });
         match drawn {
@@ -246,7 +248,12 @@ impl Eye<'_> {
             self.args.threshold,
             self.title
         );
-        Ok(contact_sheet(&shot.name, &note, &[picture], &self.classes.names)?)
+        Ok(contact_sheet(
+            &file_name(Path::new(&shot.name)),
+            &note,
+            &[picture],
+            &self.classes.names,
+        )?)
     }
 }
 

@@ -83,3 +83,17 @@ pub const COCO_CLASSES: [(i64, &str); 80] = [
     (89, "hair drier"),
     (90, "toothbrush"),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_ascend_to_ninety_as_heads_are_ordered() {
+        assert!(COCO_CLASSES.windows(2).all(|pair| pair[0].0 < pair[1].0));
+        assert_eq!((COCO_CLASSES[0], COCO_CLASSES[79]), ((1, "person"), (90, "toothbrush")));
+        let gaps: Vec<i64> =
+            (1..=90).filter(|id| COCO_CLASSES.iter().all(|class| class.0 != *id)).collect();
+        assert_eq!(gaps, [12, 26, 29, 30, 45, 66, 68, 69, 71, 83]);
+    }
+}

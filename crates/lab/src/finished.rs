@@ -94,8 +94,8 @@ impl FinishedCell {
         let path = runs.join(&self.id).join("weights.safetensors");
         if !path.exists() {
             return Err(LabError::Input(format!(
-                "the weights of cell {} are not here: expected {}; --runs DIR says where runs are, \
-                 --weights FILE takes another file",
+                "the weights of cell {0} are not here: expected {1}; --runs DIR says where runs are, \
+                 --weights FILE takes another file, `deim run {0} --results NEW` trains the cell again",
                 short(&self.id),
                 path.display()
             )));
