@@ -13,6 +13,7 @@ use anyhow::bail;
 use clap::Subcommand;
 use deim_lab::{DeviceChoice, kernels};
 use deim_spec::Config;
+use deim_spec::config::Precision;
 use deim_spec::official::{self, Recipe};
 
 use crate::output::{DONE, Outcome};
@@ -127,7 +128,13 @@ fn model(options: &Options) -> anyhow::Result<Config> {
 fn print(measured: &Measured) {
     let Measured { what, model, size, batch, threads, median_ms, fastest_ms, .. } = measured;
     let device = &measured.device;
-    println!("{what} {model}: {batch} images of {size}x{size}, {threads} threads, {device}");
+    let precision = match measured.precision {
+        Precision::F32 => "",
+        Precision::Bf16 => " in bf16",
+    };
+    println!(
+        "{what} {model}{precision}: {batch} images of {size}x{size}, {threads} threads, {device}"
+    );
     println!("  {median_ms:8.2} ms  median of {}, fastest {fastest_ms:.2}", measured.steps);
     println!("  {:8.2} images a second", measured.images_per_second);
     if let Some(stages) = &measured.stages_ms {

@@ -15,6 +15,7 @@ fn a_training_step_is_timed_by_stages_in_one_line_of_json() {
     let text = String::from_utf8(output.stdout).unwrap();
     assert_eq!(text.lines().count(), 1);
     let measured: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(measured["precision"], "f32");
     let total = measured["median_ms"].as_f64().unwrap();
     for stage in ["forward", "criterion", "backward", "optimizer", "ema"] {
         let time = measured["stages_ms"][stage].as_f64().unwrap();

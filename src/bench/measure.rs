@@ -7,6 +7,7 @@ use deim_data::Batch;
 use deim_data::transforms::multi_scale::generate_scales;
 use deim_lab::Devices;
 use deim_spec::Config;
+use deim_spec::config::Precision;
 use deim_train::bench::{CLASSES, Inference, StepTimes, Training, batch, carried};
 use serde::Serialize;
 
@@ -17,6 +18,8 @@ use super::Options;
 pub struct Measured<'a> {
     pub what: &'static str,
     pub model: &'a str,
+    /// What the detector's layers compute in: `model.precision` for training, evaluation is in f32.
+    pub precision: Precision,
     pub device_class: String,
     pub device: String,
     pub size: usize,
@@ -105,6 +108,7 @@ pub fn measure<'a>(
     Ok(Measured {
         what,
         model: &options.model,
+        precision: if what == "train" { config.model.precision } else { Precision::F32 },
         device_class: devices.class(),
         device: devices.describe(),
         size,

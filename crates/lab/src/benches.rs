@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::Path;
 
+use deim_spec::config::Precision;
 use serde::Deserialize;
 
 use crate::error::LabError;
@@ -14,6 +15,7 @@ pub struct Bench {
     device_class: String,
     device: String,
     model: String,
+    precision: Precision,
     size: usize,
     batch: usize,
     images_per_second: f64,
@@ -29,10 +31,14 @@ impl Bench {
 
 impl fmt::Display for Bench {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { device, model, size, batch, images_per_second, .. } = self;
+        let Self { device, model, size, batch, images_per_second, precision, .. } = self;
+        let precision = match precision {
+            Precision::F32 => "",
+            Precision::Bf16 => " in bf16",
+        };
         write!(
             formatter,
-            "{images_per_second:.1} images a second of {model} at {size} px, batch {batch}, on {device}"
+            "{images_per_second:.1} images a second of {model}{precision} at {size} px, batch {batch}, on {device}"
         )
     }
 }
@@ -62,8 +68,9 @@ pub fn read(results: &Path, class: &str) -> Result<Vec<Bench>, LabError> {
     Ok(found)
 }
 
-/// The one whose images need operations nearest to these.
-pub fn nearest(benches: &[Bench], operations: f64) -> Option<&Bench> {
+/// The one in this precision whose images need operations nearest to these.
+pub fn nearest(benches: &[Bench], precision: Precision, operations: f64) -> Option<&Bench> {
     let apart = |bench: &Bench| (bench.operations_per_image / operations).ln().abs();
-    benches.iter().min_by(|a, b| apart(a).total_cmp(&apart(b)))
+    let alike = benches.iter().filter(|bench| bench.precision == precision);
+    alike.min_by(|a, b| apart(a).total_cmp(&apart(b)))
 }

@@ -96,7 +96,7 @@ pub fn make(experiment: &Experiment, setting: &Setting) -> Result<Outlook, LabEr
         let seen = steps.map(|steps| steps as f64 * config.data.batch_size as f64);
         let pass = forward(config);
         let operations = seen.map(|seen| seen * PASSES * pass);
-        let bench = benches::nearest(&benches, PASSES * pass);
+        let bench = benches::nearest(&benches, config.model.precision, PASSES * pass);
         benched_from.extend(bench.map(ToString::to_string));
         let measured = setting
             .inputs
@@ -258,15 +258,21 @@ mod tests {
         let results = tempfile::tempdir().unwrap();
         let folder = results.path().join("bench");
         std::fs::create_dir(&folder).unwrap();
-        let line = |class: &str, what: &str, rate: f64| {
+        let line_in = |precision: &str, class: &str, what: &str, rate: f64| {
             format!(
                 "{{\"what\":\"{what}\",\"device_class\":\"{class}\",\"device\":\"a card\",\"model\":\"r50\",\
-                 \"size\":640,\"batch\":16,\"images_per_second\":{rate},\"operations_per_image\":{}}}\n",
+                 \"precision\":\"{precision}\",\"size\":640,\"batch\":16,\"images_per_second\":{rate},\"operations_per_image\":{}}}\n",
                 PASSES * yardstick().unwrap()
             )
         };
-        let lines =
-            [line("cuda", "train", 100.0), line("cpu", "train", 1.0), line("cuda", "infer", 9.0)];
+        let line = |class: &str, what: &str, rate: f64| line_in("f32", class, what, rate);
+        // Not the same device, not a step, not the same arithmetic.
+        let others = [
+            line("cpu", "train", 1.0),
+            line("cuda", "infer", 9.0),
+            line_in("bf16", "cuda", "train", 1000.0),
+        ];
+        let lines = [others.concat(), line("cuda", "train", 100.0)];
         std::fs::write(folder.join("card.json"), lines.concat()).unwrap();
         let mut setting = setting(results.path());
         setting.device = DeviceChoice::Cuda(0).into();
