@@ -10,6 +10,7 @@ use anyhow::bail;
 use burn::tensor::Device;
 use clap::Subcommand;
 use deim_spec::Config;
+use deim_spec::config::Precision;
 use deim_spec::official::{self, Recipe};
 use deim_train::bench::{Inference, StepTimes, Training, batch};
 use serde::Serialize;
@@ -28,11 +29,20 @@ pub struct Args {
 #[derive(Subcommand)]
 enum What {
     /// Forward with denoising, matching and losses, backward, AdamW, moving average.
-    Train(Options),
+    Train(TrainOptions),
     /// From images to logits and boxes, in evaluation mode.
     Infer(Options),
     Data(data::Args),
     Precision(Box<precision::Args>),
+}
+
+#[derive(clap::Args)]
+struct TrainOptions {
+    #[command(flatten)]
+    options: Options,
+    /// What the detector's layers compute in; see `model.precision`.
+    #[arg(long, default_value = "f32", value_name = "f32|bf16")]
+    precision: Precision,
 }
 
 #[derive(clap::Args)]
@@ -65,6 +75,7 @@ struct Options {
 struct Measured<'a> {
     what: &'static str,
     model: &'a str,
+    precision: Precision,
     size: usize,
     batch: usize,
     threads: usize,
@@ -81,16 +92,18 @@ struct Measured<'a> {
 }
 
 pub fn run(args: Args) -> Outcome {
-    let (what, options) = match &args.what {
-        What::Train(options) => ("train", options),
-        What::Infer(options) => ("infer", options),
+    let (what, options, precision) = match &args.what {
+        What::Train(train) => ("train", &train.options, train.precision),
+        // Evaluation is in float32.
+        What::Infer(options) => ("infer", options, Precision::F32),
         What::Data(args) => return data::run(args),
         What::Precision(args) => return precision::run(args),
     };
     if options.size == 0 || !options.size.is_multiple_of(32) {
         bail!("--size: expected a multiple of 32, found {}", options.size);
     }
-    let config = model(&options.model)?;
+    let mut config = model(&options.model)?;
+    config.model.precision = precision;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let threads = options.threads.map_or(cores, usize::from);
     deim_train::threads::compute_with(threads);
@@ -120,6 +133,7 @@ pub fn run(args: Args) -> Outcome {
     let measured = Measured {
         what,
         model: &options.model,
+        precision,
         size: options.size,
         batch: usize::from(options.batch),
         threads,
@@ -155,7 +169,11 @@ fn model(name: &str) -> anyhow::Result<Config> {
 
 fn print(measured: &Measured) {
     let Measured { what, model, size, batch, threads, median_ms, fastest_ms, .. } = measured;
-    println!("{what} {model}: {batch} images of {size}x{size}, {threads} threads");
+    let precision = match measured.precision {
+        Precision::F32 => "",
+        Precision::Bf16 => " in bf16",
+    };
+    println!("{what} {model}{precision}: {batch} images of {size}x{size}, {threads} threads");
     println!("  {median_ms:8.2} ms  median of {}, fastest {fastest_ms:.2}", measured.steps);
     if let Some(stages) = &measured.stages_ms {
         for (name, time) in [

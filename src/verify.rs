@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::bail;
 use burn::tensor::Device;
+use deim_spec::config::Precision;
 use deim_verify::CaseReport;
 
 use crate::output::{DONE, FAILED, Outcome};
@@ -29,17 +30,11 @@ pub struct Args {
     #[arg(long, default_value = "cpu", value_name = "DEVICE")]
     device: String,
     /// Precision of the detectors: f32 is judged, bf16 is measured.
-    #[arg(long, value_enum, default_value_t = Precision::F32)]
+    #[arg(long, default_value = "f32", value_name = "f32|bf16")]
     precision: Precision,
     /// Print one JSON document instead of lines.
     #[arg(long)]
     json: bool,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Precision {
-    F32,
-    Bf16,
 }
 
 pub fn run(args: Args) -> Outcome {

@@ -10,11 +10,12 @@ fn bench(arguments: &[&str]) -> Output {
 #[test]
 fn a_training_step_is_timed_by_stages_in_one_line_of_json() {
     let small = ["--model", "n", "--size", "64", "--batch", "1", "--steps", "2", "--warmup", "0"];
-    let output = bench(&[&["train"], &small[..], &["--json"]].concat());
+    let output = bench(&[&["train"], &small[..], &["--precision", "bf16", "--json"]].concat());
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let text = String::from_utf8(output.stdout).unwrap();
     assert_eq!(text.lines().count(), 1);
     let measured: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(measured["precision"], "bf16");
     let total = measured["median_ms"].as_f64().unwrap();
     for stage in ["forward", "criterion", "backward", "optimizer", "ema"] {
         let time = measured["stages_ms"][stage].as_f64().unwrap();

@@ -52,6 +52,18 @@ impl Precision {
     }
 }
 
+impl std::str::FromStr for Precision {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "f32" => Ok(Self::F32),
+            "bf16" => Ok(Self::Bf16),
+            other => Err(format!("expected f32 or bf16, found {other:?}")),
+        }
+    }
+}
+
 /// The backbone, sized by numbers: PResNet-vd (deim-facts 3.16) or HGNetv2 (deim-facts 3.15).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
