@@ -14,7 +14,7 @@ use crate::flex::{self, Fused};
 use crate::simd::vectorised;
 
 /// An activation function.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Activation {
     Identity,
     Relu,

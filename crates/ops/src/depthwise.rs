@@ -14,12 +14,22 @@ use burn::tensor::Tensor;
 use burn::tensor::ops::ConvOptions;
 use rayon::prelude::*;
 
+#[cfg(any(feature = "cuda", feature = "vulkan"))]
+use crate::cube;
 use crate::flex::{self, Fused};
 use crate::simd::{correlate, dot};
 
 /// Convolution of `[batch, channels, h, w]` with `[channels, 1, k, k]`, one kernel a channel, padded
 /// by `(k - 1) / 2` zeros.
 pub fn depthwise_conv2d(input: Tensor<4>, weight: Tensor<4>, stride: usize) -> Tensor<4> {
+    #[cfg(any(feature = "cuda", feature = "vulkan"))]
+    if cube::serves(&input) {
+        return Tensor::from_dispatch(<Dispatch as cube::Kernels>::convolve_depthwise(
+            input.into_dispatch(),
+            weight.into_dispatch(),
+            stride,
+        ));
+    }
     if !flex::serves(&input) {
         return composed(input, weight, stride);
     }
