@@ -172,7 +172,8 @@ fn cuda(index: usize) -> Result<Device, LabError> {
 fn vulkan(index: Option<usize>) -> Result<Device, LabError> {
     use burn::tensor::DeviceKind;
 
-    let device = Device::vulkan(match index {
+    // Burn's `webgpu` on the Vulkan API; crates/ops/Cargo.toml says why not its `vulkan`.
+    let device = Device::webgpu(match index {
         Some(index) => DeviceKind::DiscreteGpu(index),
         None => DeviceKind::DefaultDevice,
     });

@@ -9,8 +9,8 @@ use burn::module::{Module, Param, RunningState};
 use burn::tensor::{Device, Tensor};
 pub use deim_ops::Activation;
 use deim_ops::{
-    batch_norm_inference, batch_norm_train, conv2d_padded, depthwise_conv2d, layer_norm, linear,
-    through_32_bits,
+    batch_norm_frozen, batch_norm_inference, batch_norm_train, conv2d_padded, depthwise_conv2d,
+    layer_norm, linear,
 };
 
 /// The momentum and epsilon of every official batch norm.
@@ -104,7 +104,9 @@ impl BatchNorm {
             return batch_norm_inference(input, weight, bias, mean, variance, EPSILON, activation);
         }
         if self.frozen {
-            return self.forward_frozen(input, activation);
+            let (mean, variance) = (self.running_mean.value(), self.running_var.value());
+            let (weight, bias) = (weight.inner(), bias.inner());
+            return batch_norm_frozen(input, weight, bias, mean, variance, EPSILON, activation);
         }
         let [batch, _, height, width] = input.dims();
         let count = (batch * height * width) as f64;
@@ -113,19 +115,6 @@ impl BatchNorm {
         // PyTorch keeps the unbiased variance, Burn the biased one.
         track(&self.running_var, batch.variance.mul_scalar(count / (count - 1.0).max(1.0)));
         batch.output
-    }
-
-    /// An affine map of each channel, the same in training: gradients reach the input alone.
-    fn forward_frozen(&self, input: Tensor<4>, activation: Activation) -> Tensor<4> {
-        let [_, channels, _, _] = input.dims();
-        let deviation = self.running_var.value().add_scalar(EPSILON).sqrt();
-        let scale = self.weight.val().inner() / deviation;
-        let shift = self.bias.val().inner() - self.running_mean.value() * scale.clone();
-        let of_channel =
-            |tensor: Tensor<1>| Tensor::from_inner(tensor.reshape([1, channels, 1, 1]));
-        through_32_bits(input, |input| {
-            activation.apply(input * of_channel(scale) + of_channel(shift))
-        })
     }
 }
 

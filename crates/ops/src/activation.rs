@@ -15,7 +15,7 @@ use crate::precision::through_32_bits;
 use crate::simd::vectorised;
 
 /// An activation function.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Activation {
     Identity,
     Relu,

@@ -13,6 +13,8 @@ use burn::tensor::{Tensor, TensorData};
 use rayon::prelude::*;
 
 use crate::Activation;
+#[cfg(any(feature = "cuda", feature = "vulkan"))]
+use crate::cube;
 use crate::flex::{self, Fused};
 use crate::precision::{is_half, through_32_bits, widened};
 use crate::simd::vectorised;
@@ -37,6 +39,10 @@ pub fn batch_norm_train(
     epsilon: f64,
     activation: Activation,
 ) -> BatchNormOutput {
+    #[cfg(any(feature = "cuda", feature = "vulkan"))]
+    if cube::serves(&input) {
+        return on_gpu(input, weight, bias, epsilon, activation);
+    }
     if is_half(&input) {
         let precision = input.dtype();
         let wide = batch_norm_train(widened(input), weight, bias, epsilon, activation);
@@ -66,6 +72,29 @@ pub fn batch_norm_train(
     BatchNormOutput { output, mean, variance }
 }
 
+#[cfg(any(feature = "cuda", feature = "vulkan"))]
+fn on_gpu(
+    input: Tensor<4>,
+    weight: Tensor<1>,
+    bias: Tensor<1>,
+    epsilon: f64,
+    activation: Activation,
+) -> BatchNormOutput {
+    let tracked = input.device().is_autodiff();
+    let (output, mean, variance) = <Dispatch as cube::Kernels>::normalize_batch(
+        input.into_dispatch(),
+        weight.into_dispatch(),
+        bias.into_dispatch(),
+        epsilon as f32,
+        activation,
+    );
+    let [mean, variance] = [mean, variance].map(|statistic| {
+        let statistic = Tensor::from_dispatch(statistic);
+        if tracked { statistic.inner() } else { statistic }
+    });
+    BatchNormOutput { output: Tensor::from_dispatch(output), mean, variance }
+}
+
 /// The same with given statistics, without their gradient: evaluation mode.
 pub fn batch_norm_inference(
     input: Tensor<4>,
@@ -93,10 +122,58 @@ pub fn batch_norm_inference(
             activation,
         ));
     }
+    #[cfg(any(feature = "cuda", feature = "vulkan"))]
+    if cube::serves(&input) && !input.device().is_autodiff() {
+        return frozen_on_gpu(input, [mean, variance, weight, bias], epsilon, activation);
+    }
     let shape = [1, channels, 1, 1];
     let scale = weight / variance.add_scalar(epsilon).sqrt();
     let shift = bias - mean * scale.clone();
     activation.composed(input * scale.reshape(shape) + shift.reshape(shape))
+}
+
+/// The same in training, where neither parameters nor statistics change: gradients reach the input
+/// alone. All but the input are on the plain device.
+pub fn batch_norm_frozen(
+    input: Tensor<4>,
+    weight: Tensor<1>,
+    bias: Tensor<1>,
+    mean: Tensor<1>,
+    variance: Tensor<1>,
+    epsilon: f64,
+    activation: Activation,
+) -> Tensor<4> {
+    #[cfg(any(feature = "cuda", feature = "vulkan"))]
+    if cube::serves(&input) {
+        let channels = [mean, variance, weight, bias].map(Tensor::from_inner);
+        return frozen_on_gpu(input, channels, epsilon, activation);
+    }
+    let [_, channels, _, _] = input.dims();
+    let deviation = variance.add_scalar(epsilon).sqrt();
+    let scale = weight / deviation;
+    let shift = bias - mean * scale.clone();
+    let of_channel = |tensor: Tensor<1>| Tensor::from_inner(tensor.reshape([1, channels, 1, 1]));
+    through_32_bits(input, |input| activation.apply(input * of_channel(scale) + of_channel(shift)))
+}
+
+/// `channels`: mean, variance, weight and bias.
+#[cfg(any(feature = "cuda", feature = "vulkan"))]
+fn frozen_on_gpu(
+    input: Tensor<4>,
+    channels: [Tensor<1>; 4],
+    epsilon: f64,
+    activation: Activation,
+) -> Tensor<4> {
+    let [mean, variance, weight, bias] = channels.map(Tensor::into_dispatch);
+    Tensor::from_dispatch(<Dispatch as cube::Kernels>::normalize_frozen(
+        input.into_dispatch(),
+        mean,
+        variance,
+        weight,
+        bias,
+        epsilon as f32,
+        activation,
+    ))
 }
 
 /// The same from Burn's own operations: the path of devices without a kernel, and the tests' oracle.

@@ -12,6 +12,8 @@ use burn::tensor::Tensor;
 use burn::tensor::ops::{GridSampleOptions, GridSamplePaddingMode, InterpolateMode};
 use rayon::prelude::*;
 
+#[cfg(any(feature = "cuda", feature = "vulkan"))]
+use crate::cube;
 use crate::flex::{self, Fused};
 use crate::precision::{is_half, through_32_bits};
 use crate::simd::vectorised;
@@ -33,6 +35,16 @@ pub fn deformable_attention(
     levels: &[[usize; 2]],
     points: &[usize],
 ) -> Tensor<3> {
+    #[cfg(any(feature = "cuda", feature = "vulkan"))]
+    if cube::serves(&value) {
+        return Tensor::from_dispatch(<Dispatch as cube::Kernels>::deformable_attention(
+            value.into_dispatch(),
+            locations.into_dispatch(),
+            weights.into_dispatch(),
+            levels.to_vec(),
+            points.to_vec(),
+        ));
+    }
     if is_half(&value) {
         return through_32_bits(value, |value| {
             deformable_attention(value, locations, weights, levels, points)

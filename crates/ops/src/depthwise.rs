@@ -14,6 +14,8 @@ use burn::tensor::Tensor;
 use burn::tensor::ops::ConvOptions;
 use rayon::prelude::*;
 
+#[cfg(any(feature = "cuda", feature = "vulkan"))]
+use crate::cube;
 use crate::flex::{self, Fused};
 use crate::precision::{goes_through_32_bits, like, through_32_bits, widened};
 use crate::simd::{correlate, dot};
@@ -22,6 +24,14 @@ use crate::simd::{correlate, dot};
 /// by `(k - 1) / 2` zeros.
 pub fn depthwise_conv2d(input: Tensor<4>, weight: Tensor<4>, stride: usize) -> Tensor<4> {
     let weight = like(weight, &input);
+    #[cfg(any(feature = "cuda", feature = "vulkan"))]
+    if cube::serves(&input) {
+        return Tensor::from_dispatch(<Dispatch as cube::Kernels>::convolve_depthwise(
+            input.into_dispatch(),
+            weight.into_dispatch(),
+            stride,
+        ));
+    }
     if goes_through_32_bits(&input) {
         let weight = widened(weight);
         return through_32_bits(input, |input| depthwise_conv2d(input, weight, stride));

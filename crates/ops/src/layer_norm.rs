@@ -9,6 +9,8 @@ use burn::backend::{Autodiff, Dispatch, Flex};
 use burn::tensor::Tensor;
 use rayon::prelude::*;
 
+#[cfg(any(feature = "cuda", feature = "vulkan"))]
+use crate::cube;
 use crate::flex::{self, Fused};
 use crate::precision::{is_half, through_32_bits};
 use crate::simd::vectorised;
@@ -20,6 +22,15 @@ pub fn layer_norm<const D: usize>(
     bias: Tensor<1>,
     epsilon: f64,
 ) -> Tensor<D> {
+    #[cfg(any(feature = "cuda", feature = "vulkan"))]
+    if cube::serves(&input) {
+        return Tensor::from_dispatch(<Dispatch as cube::Kernels>::normalize_rows(
+            input.into_dispatch(),
+            weight.into_dispatch(),
+            bias.into_dispatch(),
+            epsilon as f32,
+        ));
+    }
     if is_half(&input) {
         return through_32_bits(input, |input| layer_norm(input, weight, bias, epsilon));
     }

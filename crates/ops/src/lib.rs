@@ -7,6 +7,8 @@ mod activation;
 mod attention;
 mod batch_norm;
 mod conv;
+#[cfg(any(feature = "cuda", feature = "vulkan"))]
+mod cube;
 mod deformable;
 mod depthwise;
 #[cfg(target_arch = "x86_64")]
@@ -23,14 +25,16 @@ mod simd;
 
 pub use activation::Activation;
 pub use attention::attention;
-pub use batch_norm::{BatchNormOutput, batch_norm_inference, batch_norm_train};
+pub use batch_norm::{BatchNormOutput, batch_norm_frozen, batch_norm_inference, batch_norm_train};
 pub use conv::{conv2d, conv2d_padded};
+#[cfg(any(feature = "cuda", feature = "vulkan"))]
+pub use cube::deterministic_gradients;
 pub use deformable::deformable_attention;
 pub use depthwise::depthwise_conv2d;
 pub use layer_norm::layer_norm;
 pub use linear::linear;
 pub use max_pool::{max_pool, max_pool_2x2};
-pub use optimizer::{AdamW, blend};
+pub use optimizer::{AdamW, blend, blend_all, global_norm, update_all};
 pub use precision::{like, through_32_bits, widened};
 pub use readback::{read, read_both, readings};
 

@@ -1,8 +1,13 @@
-//! The element-wise updates of a training step, each one pass over memory on the CPU.
+//! The updates of a training step over all parameters: on the CPU one pass over memory for each, on
+//! GPUs a few launches for all.
 
+#[cfg(any(feature = "cuda", feature = "vulkan"))]
+use burn::tensor::DType;
 use burn::tensor::{Tensor, TensorData};
 use rayon::prelude::*;
 
+#[cfg(any(feature = "cuda", feature = "vulkan"))]
+use crate::cube;
 use crate::flex;
 use crate::simd::vectorised;
 
@@ -25,11 +30,11 @@ impl AdamW {
         [parameter, gradient, mean, square]: [Tensor<1>; 4],
         clip: Tensor<1>,
     ) -> [Tensor<1>; 3] {
-        let correction1 = 1.0 - self.beta1.powf(self.step as f64);
-        let correction2 = 1.0 - self.beta2.powf(self.step as f64);
-        let keep = 1.0 - self.learning_rate * self.weight_decay;
-        let rate = self.learning_rate / correction1;
         if !flex::serves(&parameter) {
+            let correction1 = 1.0 - self.beta1.powf(self.step as f64);
+            let correction2 = 1.0 - self.beta2.powf(self.step as f64);
+            let keep = 1.0 - self.learning_rate * self.weight_decay;
+            let rate = self.learning_rate / correction1;
             let gradient = gradient * clip;
             let mean = mean * self.beta1 + gradient.clone() * (1.0 - self.beta1);
             let square = square * self.beta2 + gradient.square() * (1.0 - self.beta2);
@@ -41,57 +46,106 @@ impl AdamW {
         let clip = clip.into_scalar::<f32>();
         let [mut parameter, gradient, mut mean, mut square] =
             [parameter, gradient, mean, square].map(values);
-        let factors = Factors {
-            clip,
-            beta1: self.beta1 as f32,
-            beta2: self.beta2 as f32,
-            new1: (1.0 - self.beta1) as f32,
-            new2: (1.0 - self.beta2) as f32,
-            eps: self.eps as f32,
-            keep: keep as f32,
-            rate: rate as f32,
-            root: 1.0 / correction2.sqrt() as f32,
-        };
+        let factors = self.factors();
         let parts = parameter
             .par_chunks_mut(PART)
             .zip(gradient.par_chunks(PART))
             .zip(mean.par_chunks_mut(PART).zip(square.par_chunks_mut(PART)));
         flex::for_each(gradient.len(), parts, |((parameter, gradient), (mean, square))| {
-            update_part(factors, parameter, gradient, mean, square);
+            update_part(factors, clip, parameter, gradient, mean, square);
         });
         [parameter, mean, square].map(|values| {
             let count = values.len();
             Tensor::from_data(TensorData::new(values, [count]), &device)
         })
     }
+
+    /// What does not depend on values.
+    pub(crate) fn factors(&self) -> Factors {
+        let correction1 = 1.0 - self.beta1.powf(self.step as f64);
+        let correction2 = 1.0 - self.beta2.powf(self.step as f64);
+        Factors {
+            beta1: self.beta1 as f32,
+            beta2: self.beta2 as f32,
+            new1: (1.0 - self.beta1) as f32,
+            new2: (1.0 - self.beta2) as f32,
+            eps: self.eps as f32,
+            keep: (1.0 - self.learning_rate * self.weight_decay) as f32,
+            rate: (self.learning_rate / correction1) as f32,
+            root: 1.0 / correction2.sqrt() as f32,
+        }
+    }
+}
+
+/// Updates many parameters: the step, the flat parameter, its gradient and its two moments of each.
+/// `clip` `[1]` scales all gradients first.
+pub fn update_all(steps: Vec<(AdamW, [Tensor<1>; 4])>, clip: Tensor<1>) -> Vec<[Tensor<1>; 3]> {
+    #[cfg(any(feature = "cuda", feature = "vulkan"))]
+    if served(steps.iter().flat_map(|(_, [parameter, _, mean, square])| [parameter, mean, square]))
+    {
+        return cube::update_all(steps, clip);
+    }
+    steps.into_iter().map(|(step, tensors)| step.update(tensors, clip.clone())).collect()
+}
+
+/// [`blend`] of many tensors.
+pub fn blend_all(averages: Vec<Tensor<1>>, currents: Vec<Tensor<1>>, decay: f64) -> Vec<Tensor<1>> {
+    #[cfg(any(feature = "cuda", feature = "vulkan"))]
+    if served(averages.iter().chain(&currents)) {
+        return cube::blend_all(averages, currents, decay);
+    }
+    let both = averages.into_iter().zip(currents);
+    both.map(|(average, current)| blend(average, current, decay)).collect()
+}
+
+/// The L2 norm of all tensors together, `[1]`; none if there is no tensor at all.
+pub fn global_norm(tensors: Vec<Tensor<1>>) -> Option<Tensor<1>> {
+    if tensors.is_empty() {
+        return None;
+    }
+    #[cfg(any(feature = "cuda", feature = "vulkan"))]
+    if tensors.iter().all(cube::serves) {
+        return Some(cube::global_norm(tensors));
+    }
+    let squares = tensors.into_iter().map(|tensor| tensor.square().sum()).collect();
+    Some(Tensor::cat(squares, 0).sum().sqrt())
+}
+
+/// Whether the kernels for many tensors at once serve these: there are some, and all in 32 bits.
+#[cfg(any(feature = "cuda", feature = "vulkan"))]
+fn served<'a>(tensors: impl Iterator<Item = &'a Tensor<1>>) -> bool {
+    let mut tensors = tensors.peekable();
+    let some = tensors.peek().is_some();
+    some && tensors.all(|tensor| cube::serves(tensor) && tensor.dtype() == DType::F32)
 }
 
 /// Elements that one thread takes at a time.
 const PART: usize = 1 << 14;
 
 /// An [`AdamW`] step in float32.
-#[derive(Clone, Copy)]
-struct Factors {
-    clip: f32,
-    beta1: f32,
-    beta2: f32,
-    new1: f32,
-    new2: f32,
-    eps: f32,
-    keep: f32,
-    rate: f32,
-    root: f32,
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Factors {
+    pub(crate) beta1: f32,
+    pub(crate) beta2: f32,
+    pub(crate) new1: f32,
+    pub(crate) new2: f32,
+    pub(crate) eps: f32,
+    pub(crate) keep: f32,
+    pub(crate) rate: f32,
+    /// One over the root of the second moment's correction.
+    pub(crate) root: f32,
 }
 
 vectorised! {
     fn update_part(
         factors: Factors,
+        clip: f32,
         parameter: &mut [f32],
         gradient: &[f32],
         mean: &mut [f32],
         square: &mut [f32],
     ) {
-        let Factors { clip, beta1, beta2, new1, new2, eps, keep, rate, root } = factors;
+        let Factors { beta1, beta2, new1, new2, eps, keep, rate, root } = factors;
         let values = parameter.iter_mut().zip(gradient).zip(mean.iter_mut().zip(square));
         for ((parameter, gradient), (mean, square)) in values {
             let gradient = gradient * clip;

@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// Distinct, reproducible values in `[-1, 1)` that no operation sees twice.
-fn values(count: usize, salt: u64) -> Vec<f32> {
+pub(crate) fn values(count: usize, salt: u64) -> Vec<f32> {
     let mut state = salt.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
     (0..count)
         .map(|_| {
@@ -50,7 +50,7 @@ fn gradient_of<const D: usize>(tensor: &Tensor<D>) -> Reader {
 }
 
 /// Asserts that two runs agree to float32 rounding.
-fn assert_close(what: &str, fused: &[Vec<f32>], composed: &[Vec<f32>]) {
+pub(crate) fn assert_close(what: &str, fused: &[Vec<f32>], composed: &[Vec<f32>]) {
     assert_eq!(fused.len(), composed.len());
     for (part, (a, b)) in fused.iter().zip(composed).enumerate() {
         assert_eq!(a.len(), b.len(), "{what}: part {part}");

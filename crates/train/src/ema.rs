@@ -3,7 +3,7 @@
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{Device, Tensor};
 use deim_model::Detector;
-use deim_ops::blend;
+use deim_ops::blend_all;
 use deim_spec::config;
 
 use crate::schedule::ema_decay;
@@ -37,11 +37,14 @@ impl Ema {
     pub fn update(&mut self, trained: &Detector) {
         self.updates += 1;
         let decay = ema_decay(self.decay, self.warmups, self.updates);
-        let mut current = Values::default();
-        trained.visit(&mut current);
-        let mut mapper = Mixer { current: current.0.into_iter(), decay };
-        // The modules are alike, so both walks meet the same tensors in the same order.
-        self.detector = self.detector.clone().map(&mut mapper);
+        let values = |detector: &Detector| {
+            let mut values = Values::default();
+            detector.visit(&mut values);
+            values.0
+        };
+        // The modules are alike, so all walks meet the same tensors in the same order.
+        let blended = blend_all(values(&self.detector), values(trained), decay);
+        self.detector = self.detector.clone().map(&mut Setter(blended.into_iter()));
     }
 }
 
@@ -56,18 +59,12 @@ impl ModuleVisitor for Values {
     }
 }
 
-struct Mixer {
-    current: std::vec::IntoIter<Tensor<1>>,
-    decay: f64,
-}
+struct Setter(std::vec::IntoIter<Tensor<1>>);
 
-impl ModuleMapper for Mixer {
+impl ModuleMapper for Setter {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        let current = self.current.next().expect("two detectors of one configuration");
-        param.map(|average| {
-            let shape: [usize; D] = average.dims();
-            blend(average.reshape([-1]), current, self.decay).reshape(shape)
-        })
+        let blended = self.0.next().expect("two detectors of one configuration");
+        param.map(|average| blended.reshape(average.shape()))
     }
 }
 

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
-use burn::tensor::{Device, Gradients, Tensor, TensorData};
+use burn::tensor::{Device, Gradients, Shape, Tensor, TensorData};
 use deim_model::{Detector, weights};
-use deim_ops::AdamW;
+use deim_ops::{AdamW, update_all};
 use deim_spec::config;
 
 use crate::param_groups::{ParamGroups, Rates};
@@ -56,14 +56,40 @@ impl Optimizer {
     ) -> Detector {
         let Some(norm) = global_norm(&gradients) else { return detector };
         self.steps += 1;
-        detector.map(&mut Stepper {
-            path: Vec::new(),
-            gradients,
-            clip: clip_factor(norm, self.config.clip_norm),
-            optimizer: self,
-            schedule,
-            iteration,
-        })
+        let mut taker =
+            Taker { path: Vec::new(), gradients, taken: Vec::new(), shapes: BTreeMap::new() };
+        let detector = detector.map(&mut taker);
+        let mut names = Vec::with_capacity(taker.taken.len());
+        let mut steps = Vec::with_capacity(taker.taken.len());
+        for Taken { name, value, gradient } in taker.taken {
+            let step = self.step(&name, schedule, iteration);
+            let zeros = || value.zeros_like();
+            let Moments { mean, square } = self
+                .moments
+                .remove(&name)
+                .unwrap_or_else(|| Moments { mean: zeros(), square: zeros() });
+            names.push(name);
+            steps.push((step, [value, gradient, mean, square]));
+        }
+        let updated = update_all(steps, clip_factor(norm, self.config.clip_norm));
+        let mut values = BTreeMap::new();
+        for (name, [value, mean, square]) in names.into_iter().zip(updated) {
+            values.insert(name.clone(), value);
+            self.moments.insert(name, Moments { mean, square });
+        }
+        detector.map(&mut Giver { path: Vec::new(), shapes: taker.shapes, values })
+    }
+
+    fn step(&self, name: &str, schedule: &FlatCosine, iteration: u64) -> AdamW {
+        let rates = self.rates[name];
+        AdamW {
+            learning_rate: schedule.used(rates.learning_rate, iteration),
+            weight_decay: rates.weight_decay,
+            beta1: self.config.beta1,
+            beta2: self.config.beta2,
+            eps: self.config.eps,
+            step: self.steps,
+        }
     }
 
     /// Steps taken and the moments by parameter, for a checkpoint.
@@ -92,9 +118,7 @@ impl Optimizer {
 
 /// The L2 norm of all gradients together, `[1]`; none if there is no gradient at all.
 pub fn global_norm(gradients: &NamedGradients) -> Option<Tensor<1>> {
-    let squares: Vec<_> =
-        gradients.values().map(|gradient| gradient.clone().square().sum()).collect();
-    (!squares.is_empty()).then(|| Tensor::cat(squares, 0).sum().sqrt())
+    deim_ops::global_norm(gradients.values().cloned().collect())
 }
 
 /// `min(1, largest / (norm + 1e-6))`.
@@ -155,17 +179,23 @@ pub fn trained(detector: &Detector) -> Vec<(String, usize)> {
     visitor.1
 }
 
-/// Updates every parameter that has a gradient.
-struct Stepper<'a> {
-    path: Vec<String>,
-    gradients: NamedGradients,
-    clip: Tensor<1>,
-    optimizer: &'a mut Optimizer,
-    schedule: &'a FlatCosine,
-    iteration: u64,
+/// A parameter on its way through the update, flat.
+struct Taken {
+    name: String,
+    value: Tensor<1>,
+    gradient: Tensor<1>,
 }
 
-impl ModuleMapper for Stepper<'_> {
+/// Takes every parameter that has a gradient out of a detector: all are updated together, and those
+/// that nothing else holds in place.
+struct Taker {
+    path: Vec<String>,
+    gradients: NamedGradients,
+    taken: Vec<Taken>,
+    shapes: BTreeMap<String, Vec<usize>>,
+}
+
+impl ModuleMapper for Taker {
     fn enter_module(&mut self, name: &str, _: &str) {
         self.path.push(name.to_owned());
     }
@@ -175,29 +205,34 @@ impl ModuleMapper for Stepper<'_> {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
         let name = weights::official_name(&self.path);
         let Some(gradient) = self.gradients.remove(&name) else { return param };
-        let rates = self.optimizer.rates[&name];
-        let config = &self.optimizer.config;
-        let adam = AdamW {
-            learning_rate: self.schedule.used(rates.learning_rate, self.iteration),
-            weight_decay: rates.weight_decay,
-            beta1: config.beta1,
-            beta2: config.beta2,
-            eps: config.eps,
-            step: self.optimizer.steps,
-        };
         let (id, tensor, mapper) = param.consume();
-        let shape: [usize; D] = tensor.dims();
+        let empty = Tensor::empty([0; D], &tensor.device());
+        self.shapes.insert(name.clone(), tensor.dims().to_vec());
         let value = tensor.inner().reshape([-1]);
-        let zeros = || value.zeros_like();
-        let Moments { mean, square } = self
-            .optimizer
-            .moments
-            .remove(&name)
-            .unwrap_or_else(|| Moments { mean: zeros(), square: zeros() });
-        let clip = self.clip.clone();
-        let [value, mean, square] = adam.update([value, gradient, mean, square], clip);
-        self.optimizer.moments.insert(name, Moments { mean, square });
-        let updated = Tensor::<D>::from_inner(value.reshape(shape)).require_grad();
-        Param::from_mapped_value(id, updated, mapper)
+        self.taken.push(Taken { name, value, gradient });
+        Param::from_mapped_value(id, empty, mapper)
+    }
+}
+
+/// Puts parameters back.
+struct Giver {
+    path: Vec<String>,
+    shapes: BTreeMap<String, Vec<usize>>,
+    values: BTreeMap<String, Tensor<1>>,
+}
+
+impl ModuleMapper for Giver {
+    fn enter_module(&mut self, name: &str, _: &str) {
+        self.path.push(name.to_owned());
+    }
+    fn exit_module(&mut self, _: &str, _: &str) {
+        self.path.pop();
+    }
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let name = weights::official_name(&self.path);
+        let Some(value) = self.values.remove(&name) else { return param };
+        let (id, _, mapper) = param.consume();
+        let value = value.reshape(Shape::from(self.shapes[&name].clone()));
+        Param::from_mapped_value(id, Tensor::<D>::from_inner(value).require_grad(), mapper)
     }
 }
