@@ -91,13 +91,15 @@ pub fn measure<'a>(
         _ => run.infer(config)?,
     };
 
-    let cost = deim_eval::cost(config, CLASSES, size);
+    // The sizes take turns.
+    let costs: Vec<_> = sizes.iter().map(|&size| deim_eval::cost(config, CLASSES, size)).collect();
+    let operations = costs.iter().map(|cost| cost.flops as f64).sum::<f64>() / costs.len() as f64;
     let (passes, moves) = match what {
         "train" => (PASSES_OF_TRAINING, MOVES_OF_TRAINING),
         _ => (1.0, 1.0),
     };
-    let operations = passes * cost.flops as f64;
-    let bytes = moves * BYTES * cost.parameters as f64;
+    let operations = passes * operations;
+    let bytes = moves * BYTES * costs[0].parameters as f64;
     let at = |amount: f64, rate: f64| rounded(1e3 * amount / rate);
     let devices = Devices::from(options.device);
     Ok(Measured {
@@ -193,7 +195,7 @@ impl Run<'_> {
     }
 
     fn infer(&self, config: &Config) -> anyhow::Result<Times> {
-        let inference = Inference::new(config, self.device);
+        let inference = Inference::new(config, CLASSES, self.device);
         for batch in self.turns(self.warmup()) {
             inference.forward(batch)?;
         }

@@ -29,6 +29,11 @@ impl DeviceChoice {
         }
     }
 
+    /// An error when this program cannot use the device.
+    pub fn check(self) -> Result<(), LabError> {
+        self.open().map(drop)
+    }
+
     /// The device, without automatic differentiation, after a first small computation on it.
     pub fn open(self) -> Result<Device, LabError> {
         match self {
@@ -39,7 +44,7 @@ impl DeviceChoice {
     }
 
     /// What the device calls itself, for the reader of a record.
-    fn describe(self) -> String {
+    pub fn describe(self) -> String {
         match self {
             Self::Cpu => processor().unwrap_or_else(|| std::env::consts::ARCH.to_owned()),
             Self::Vulkan(_) => self.to_string(),
@@ -77,7 +82,7 @@ impl Devices {
 
     /// An error when this program cannot use one of the devices.
     pub fn check(&self) -> Result<(), LabError> {
-        self.open().map(drop)
+        self.0.iter().try_for_each(|device| device.check())
     }
 
     /// The devices in order, without automatic differentiation.

@@ -58,7 +58,7 @@ pub struct Provenance {
     pub pretrained: Option<Fitted>,
     /// Version of the numerics; raised by hand whenever a change of code changes a number.
     pub numerics: u32,
-    /// `cpu` or `cuda`: part of the id.
+    /// `cpu`, `cuda` or `vulkan`, with a number where several shared each batch: part of the id.
     pub device_class: String,
     /// What the device calls itself, for the reader.
     pub device: String,

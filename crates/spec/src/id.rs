@@ -40,8 +40,8 @@ impl Recorded {
 /// The id of a cell: 16 hexadecimal characters, shown shortened to 8.
 ///
 /// `manifest` identifies the data set, `numerics` the version of the code that computes, and
-/// `device_class` is `cpu` or `cuda`. Two specs that resolve to the same values have the same id,
-/// however they were written.
+/// `device_class` is `cpu`, `cuda` or `vulkan`, or for example `2xcuda` where two shared each batch. Two
+/// specs that resolve to the same values have the same id, however they were written.
 pub fn cell_id(
     config: impl Into<Recorded>,
     seed: u64,

@@ -205,8 +205,9 @@ pub struct Inference {
 }
 
 impl Inference {
-    pub fn new(config: &Config, device: &Device) -> Self {
-        Self { detector: Detector::new(config, CLASSES, 0, device), device: device.clone() }
+    /// With random weights: they do not change the time.
+    pub fn new(config: &Config, classes: usize, device: &Device) -> Self {
+        Self { detector: Detector::new(config, classes, 0, device), device: device.clone() }
     }
 
     /// Milliseconds from images to logits and boxes.

@@ -25,7 +25,7 @@ use crate::step::{Lesson, StepError};
 
 /// What another device than the first learns from.
 #[derive(Debug)]
-pub struct Share {
+pub(crate) struct Share {
     /// `[part of the batch, 3, h, w]` on the device, with gradients.
     pub images: Tensor<4>,
     pub targets: Vec<Target>,
@@ -57,6 +57,9 @@ enum Answer {
 /// How long the first device's thread sleeps between two looks for an answer.
 const NAP: Duration = Duration::from_micros(50);
 
+/// As large as that of the first device's thread.
+const STACK: usize = 8 << 20;
+
 impl Ranks {
     /// A thread for each of these devices, which are without gradients; `first` holds the optimizer.
     pub fn start(config: &Config, classes: usize, first: &Device, devices: &[Device]) -> Self {
@@ -65,7 +68,9 @@ impl Ranks {
             let (answer, answers) = channel();
             let (config, first, device) = (config.clone(), first.clone(), device.clone());
             let work = move || serve(&config, classes, [&first, &device], &asked, &answer);
-            Rank { asks: Some(asks), answers, thread: Some(std::thread::spawn(work)) }
+            let thread = std::thread::Builder::new().name("rank".into()).stack_size(STACK);
+            let thread = thread.spawn(work).expect("the system starts a thread");
+            Rank { asks: Some(asks), answers, thread: Some(thread) }
         });
         Self(ranks.collect())
     }

@@ -142,7 +142,7 @@ impl Learner {
 
     /// Makes a step on all devices, each with its part of the batch; the first is watched. After an
     /// error the other devices take part in no further step.
-    pub fn step_together(
+    pub(crate) fn step_together(
         &mut self,
         lesson: Lesson<'_>,
         shares: Vec<Share>,
@@ -150,9 +150,7 @@ impl Learner {
         iteration: u64,
         watch: &mut dyn Watch,
     ) -> Result<StepResult, StepError> {
-        if shares.len() != self.ranks.len() {
-            return Err(StepError::RankLost);
-        }
+        assert_eq!(shares.len(), self.ranks.len(), "a share for each device beside the first");
         let (detector, criterion, ranks) = (self.detector(), &self.criterion, &self.ranks);
         ranks.look(detector, shares)?;
         let seen = look(detector, criterion, lesson, watch)?;
