@@ -125,8 +125,8 @@ fn prospect(outlook: &Outlook, experiment: &Experiment) -> String {
         }
         None => {
             text += &format!(
-                "not measured on {class}: run `mkdir -p results/bench; deim bench train --model r50 --size 640 --batch 16 --device {class} \
-                 --json >> results/bench/{class}.json`\n"
+                "not measured on {class}: run `mkdir -p results/bench; deim bench train --model r50 --size 640 \
+                 --batch 16 --device {class} --json >> results/bench/{class}.json`\n"
             )
         }
     }
