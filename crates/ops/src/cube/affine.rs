@@ -13,7 +13,8 @@ use cubecl::prelude::*;
 
 use super::batch_norm::{channel, normalize_kernel};
 use super::call::{self, Call, Launch, Meta};
-use super::reduce::{self, Layout};
+use super::layout::Layout;
+use super::reduce;
 use crate::Activation;
 
 /// The input's gradient.

@@ -15,7 +15,8 @@ use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
 
 use super::call::{self, Call, Launch, Meta};
-use super::reduce::{self, Layout, Terms};
+use super::layout::Layout;
+use super::reduce::{self, Terms};
 use crate::Activation;
 
 /// One unit for a few neighbouring values.
@@ -251,6 +252,7 @@ impl<B: Launch> Backward<B, 3> for BatchNormBackward {
     }
 }
 
+#[allow(clippy::type_complexity, reason = "what the macro for extensions understands")]
 pub(crate) fn tracked<B: Launch, C: CheckpointStrategy>(
     inputs: [FloatTensor<Autodiff<B, C>>; 3],
     epsilon: f32,

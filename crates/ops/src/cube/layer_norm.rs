@@ -35,7 +35,7 @@ fn row_sum(value: f32) -> f32 {
     let mut reach = (WIDE as usize / 2).runtime();
     while reach > 0 {
         if lane < reach {
-            shared[first + lane] = shared[first + lane] + shared[first + lane + reach];
+            shared[first + lane] += shared[first + lane + reach];
         }
         sync_cube();
         reach /= 2;
@@ -61,7 +61,7 @@ fn normalize_kernel<F: Float, N: Size>(
     #[define(F)] _dtype: ElemType,
 ) {
     let wide = WIDE as usize;
-    let wanted = CUBE_POS as usize * DEEP as usize + UNIT_POS_Y as usize;
+    let wanted = CUBE_POS * DEEP as usize + UNIT_POS_Y as usize;
     let row = min(wanted, rows - 1);
     let lane = UNIT_POS_X as usize;
     let count = f32::cast_from(vectors * N::value());
@@ -103,7 +103,7 @@ fn input_gradient_kernel<F: Float, G: Float, N: Size>(
     #[define(F, G)] _dtypes: [ElemType; 2],
 ) {
     let wide = WIDE as usize;
-    let wanted = CUBE_POS as usize * DEEP as usize + UNIT_POS_Y as usize;
+    let wanted = CUBE_POS * DEEP as usize + UNIT_POS_Y as usize;
     let row = min(wanted, rows - 1);
     let lane = UNIT_POS_X as usize;
     let count = f32::cast_from(vectors * N::value());

@@ -16,6 +16,7 @@ mod depthwise;
 #[cfg(feature = "fusion")]
 mod fusion;
 mod layer_norm;
+mod layout;
 mod optimizer;
 mod reduce;
 #[cfg(all(test, feature = "vulkan"))]

@@ -67,7 +67,7 @@ fn row(cubes: usize) -> CubeCount {
 /// The first value of this cube's piece; past the end of the tensor if the cube is another's.
 #[cube]
 fn first(part: &Part) -> usize {
-    let cube = CUBE_POS as usize;
+    let cube = CUBE_POS;
     if cube >= part.cubes { (cube - part.cubes) * PIECE } else { part.len }
 }
 
@@ -147,7 +147,7 @@ fn cube_sum(value: f32) -> f32 {
     let mut reach = (UNITS as usize / 2).runtime();
     while reach > 0 {
         if unit < reach {
-            shared[unit] = shared[unit] + shared[unit + reach];
+            shared[unit] += shared[unit + reach];
         }
         sync_cube();
         reach /= 2;
@@ -182,7 +182,7 @@ fn squares_kernel(
     }
     let sum = cube_sum(sum);
     if UNIT_POS == 0 {
-        partial[before + CUBE_POS as usize] = sum;
+        partial[before + CUBE_POS] = sum;
     }
 }
 
