@@ -38,7 +38,7 @@ pub struct SubjectArgs {
     /// Weights to take of a file that holds several: by default the average if there is one.
     #[arg(long, value_enum, requires = "weights")]
     part: Option<PartName>,
-    /// What to compute on: cpu, cuda or cuda:N.
+    /// What to compute on: cpu, cuda, cuda:N, vulkan or vulkan:N.
     #[arg(long, default_value_t = DeviceChoice::Cpu)]
     pub device: DeviceChoice,
     /// Threads to compute with; by default all cores.
