@@ -236,7 +236,7 @@ pub(super) fn location_gradient_kernel<F: Float, L: Float, W: Float, N: Size>(
 }
 
 #[cube]
-fn add(d_value: &[Atomic<f32>], corner: &Corner, base: usize, step: usize, scale: f32) {
+fn add(d_value: &mut [Atomic<f32>], corner: &Corner, base: usize, step: usize, scale: f32) {
     if corner.inside {
         d_value[base + corner.token * step].fetch_add(scale * corner.share);
     }
@@ -249,7 +249,7 @@ pub(super) fn atomic_kernel<F: Float, L: Float, W: Float>(
     locations: &[L],
     weights: &[W],
     gradient: &[F],
-    d_value: &[Atomic<f32>],
+    d_value: &mut [Atomic<f32>],
     levels: Sequence<Level>,
     sizes: Sizes,
     items: usize,
