@@ -73,6 +73,9 @@ pub struct Stored<'a> {
     samples: &'a [f64],
 }
 
+/// Tensors of ours with their places in a list.
+type Compared<'a> = Vec<(usize, Cow<'a, [f64]>)>;
+
 /// One tensor of ours.
 #[derive(Clone, Copy)]
 struct Tensor<'a> {
@@ -137,7 +140,7 @@ impl Step<'_> {
 
     /// The tensors of a list that can be compared: those whose gradient is more than noise in the
     /// official code, and those that have none.
-    pub fn compared(&self, list: List) -> Result<Vec<(usize, Cow<'_, [f64]>)>, CaseError> {
+    pub fn compared(&self, list: List) -> Result<Compared<'_>, CaseError> {
         let comparable = self.comparable()?;
         let mut tensors = Vec::new();
         let count = self.stored(list)?.single.len();
