@@ -9,7 +9,8 @@ use super::names::norm;
 use crate::case::CaseError;
 use crate::compare::{Check, Tolerance};
 
-/// The larger of the two numbers: the noise of one step of one run is itself a draw.
+/// The larger of the two numbers: with the smaller, one step of `n_mal_3steps` is beyond
+/// (docs/models.md). The noise of one step of one run is itself a draw.
 const TIMES: f64 = 30.0;
 
 /// Where the two distributions over all parameters are compared. Their largest values say nothing of
