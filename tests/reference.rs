@@ -78,6 +78,17 @@ impl Copy {
         names.filter(|name| *name != "__metadata__").cloned().collect()
     }
 
+    /// Gives an array another name of the same length.
+    fn rename(&self, from: &str, to: &str) {
+        assert_eq!(from.len(), to.len());
+        let path = self.path("tensors.safetensors");
+        let mut bytes = fs::read(&path).expect("the arrays");
+        let place = bytes.windows(from.len()).position(|window| window == from.as_bytes());
+        let place = place.expect("an array of this name");
+        bytes[place..place + to.len()].copy_from_slice(to.as_bytes());
+        fs::write(&path, bytes).expect("the renamed array");
+    }
+
     /// Adds to the chosen values of an array where they lie in the file.
     fn change(&self, tensor: &str, chosen: impl Fn(usize) -> bool, by: f64) {
         let path = self.path("tensors.safetensors");
@@ -171,6 +182,7 @@ fn one_changed_value_fails_its_case() {
         ("transforms/scale_lists", "base640_repeat3", 5, 32.0),
         ("model_eval/n", "pred_logits", 1234, 1e-3),
         ("model_eval/n", "probe.encoder.1.samples", 5, 0.1),
+        ("model_eval/n", "probe.decoder.decoder.layers.1.self_attn.1.samples", 5, 1e-3),
         ("model_eval/n", "enc_topk_indices", 7, 1.0),
         ("model_eval/r18", "post.boxes", 6, 0.5),
         ("train_step/r18_vfl", "step0.target.1.labels", 2, 1.0),
@@ -241,6 +253,33 @@ fn every_array_of_a_case_is_used() {
             assert!(!passes || unused.contains(&tensor.as_str()), "{case} with another {tensor}");
         }
     }
+}
+
+/// The modules inside a detector: no probe of a case is left out.
+#[test]
+fn every_probe_of_a_detector_is_compared_or_missed() {
+    for case in ["model_eval/n", "model_eval/r18"] {
+        let copy = Copy::of(case);
+        let samples: Vec<String> = copy
+            .arrays()
+            .into_iter()
+            .filter(|name| name.starts_with("probe.") && name.ends_with(".samples"))
+            .collect();
+        assert!(samples.len() >= 50, "{case}: only {} probes", samples.len());
+        for name in &samples {
+            copy.change(name, |place| place == 40, 100.0);
+        }
+        let report = copy.report();
+        for name in &samples {
+            let noticed = report.beyond.iter().any(|worst| worst.tensor == *name);
+            assert!(noticed, "{case} with another {name}: {}", report.line());
+        }
+    }
+    let copy = Copy::of("model_eval/n");
+    copy.rename("probe.encoder.fpn_blocks.0.stat", "probe.encoder.fpn_blocks.7.stat");
+    let report = copy.report();
+    let Outcome::Fail { reason } = &report.outcome else { panic!("{}", report.line()) };
+    assert_eq!(reason, "probe.encoder.fpn_blocks.7: the detector gave no such output");
 }
 
 #[test]

@@ -3,10 +3,13 @@
 use burn::module::{Module, Param};
 use burn::tensor::activation::softmax;
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
-use deim_ops::{Activation, attention, deformable_attention, linear, through_32_bits, widened};
+use deim_ops::{
+    Activation, attention, deformable_attention, like, linear, through_32_bits, widened,
+};
 use deim_spec::config::{Decoder as Config, DecoderKind, Sampling};
 
 use crate::layers::Linear;
+use crate::trace;
 
 /// Multi-head self-attention, as PyTorch's `MultiheadAttention` with batches first.
 #[derive(Module, Debug)]
@@ -50,9 +53,32 @@ impl SelfAttention {
         let queries = by_head(both.clone().narrow(2, 0, hidden));
         let keys = by_head(both.narrow(2, hidden, hidden));
         let values = by_head(project(input, 2, 1));
+        if trace::is_on() {
+            let shares = shares(queries.clone(), keys.clone(), blocked);
+            trace::record("self_attn.1", &shares);
+        }
         let output = attention(queries, keys, values, blocked);
-        self.out_proj.forward(output.swap_dims(1, 2).reshape([batch, tokens, hidden]))
+        let output = self.out_proj.forward(output.swap_dims(1, 2).reshape([batch, tokens, hidden]));
+        trace::record("self_attn.0", &output);
+        output
     }
+}
+
+/// How much each token looks at each other, `[batch, tokens, tokens]`, in the mean of all heads.
+///
+/// The operation never shows its weights, but it gives them as the output for values that are the rows
+/// of the identity matrix, as many of its columns at a time as a head has channels.
+fn shares(queries: Tensor<4>, keys: Tensor<4>, blocked: Option<&Tensor<2, Bool>>) -> Tensor<3> {
+    let [batch, heads, tokens, channels] = queries.dims();
+    let columns = tokens.next_multiple_of(channels);
+    let identity = like(Tensor::<2>::eye(columns, &queries.device()), &queries);
+    let parts = (0..columns).step_by(channels).map(|first| {
+        let values = identity.clone().narrow(0, 0, tokens).narrow(1, first, channels);
+        let values = values.unsqueeze::<4>().expand([batch, heads, tokens, channels]);
+        attention(queries.clone(), keys.clone(), values, blocked)
+    });
+    let shares = Tensor::cat(parts.collect(), 3).narrow(3, 0, tokens);
+    shares.mean_dim(1).squeeze_dim(1)
 }
 
 /// Multi-scale deformable cross-attention: RT-DETRv2's maps what it reads and what it returns, D-FINE's

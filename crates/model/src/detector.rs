@@ -9,6 +9,7 @@ use crate::decoder::Decoder;
 use crate::encoder::HybridEncoder;
 use crate::init;
 use crate::outputs::{DenoisingQueries, Outputs, Prediction};
+use crate::trace;
 
 /// A detector: RT-DETRv2 or D-FINE, in any size.
 #[derive(Module, Debug)]
@@ -49,21 +50,33 @@ impl Detector {
 
     /// The first third of [`Detector::forward`]: the backbone's levels, finest first.
     pub fn features(&self, images: Tensor<4>) -> Vec<Tensor<4>> {
-        self.backbone.forward(images)
+        let levels = trace::within("backbone", || self.backbone.forward(images));
+        record("backbone", &levels);
+        levels
     }
 
     /// The second third: the encoder's levels.
     pub fn encode(&self, levels: Vec<Tensor<4>>) -> Vec<Tensor<4>> {
-        self.encoder.forward(levels)
+        let levels = trace::within("encoder", || self.encoder.forward(levels));
+        record("encoder", &levels);
+        levels
     }
 
     /// The last third: the predictions of every head.
     pub fn decode(&self, levels: Vec<Tensor<4>>, denoising: Option<&DenoisingQueries>) -> Outputs {
-        self.decoder.forward(levels, denoising)
+        trace::within("decoder", || self.decoder.forward(levels, denoising))
     }
 
     /// Inference: logits `[batch, queries, classes]` and boxes of the layer that predicts.
     pub fn infer(&self, images: Tensor<4>) -> Prediction {
-        self.decoder.infer(self.encoder.forward(self.backbone.forward(images)))
+        let levels = self.encode(self.features(images));
+        trace::within("decoder", || self.decoder.infer(levels))
+    }
+}
+
+/// The levels that a part hands on are its outputs by number.
+fn record(part: &str, levels: &[Tensor<4>]) {
+    for (index, level) in levels.iter().enumerate() {
+        trace::record(format_args!("{part}.{index}"), level);
     }
 }

@@ -10,6 +10,7 @@ mod layers;
 pub mod official;
 pub mod outputs;
 pub mod pretrained;
+pub mod trace;
 pub mod weights;
 
 pub use detector::Detector;

@@ -17,13 +17,25 @@ pub fn compare<const D: usize>(
     to_std: f64,
     check: &mut Check,
 ) -> Result<(), CaseError> {
-    let shape: Vec<usize> = ours.dims().to_vec();
+    let shape = ours.dims();
+    compare_values(case, probe, &shape, || ours.into_data().iter::<f64>().collect(), to_std, check)
+}
+
+/// The same of values row by row, which are read only where the shape is right.
+pub fn compare_values(
+    case: &Case,
+    probe: &str,
+    shape: &[usize],
+    values: impl FnOnce() -> Vec<f64>,
+    to_std: f64,
+    check: &mut Check,
+) -> Result<(), CaseError> {
     let expected = case.indices(&format!("{probe}.shape"))?;
-    check.same(&format!("{probe}.shape"), &shape, &expected);
+    check.same(&format!("{probe}.shape"), &shape, &expected.as_slice());
     if shape != expected {
         return Ok(());
     }
-    let values: Vec<f64> = ours.into_data().iter::<f64>().collect();
+    let values = values();
     let stored = &case.shaped(&format!("{probe}.stat"), &[4])?.values;
     // A constant tensor must be the same constant, up to rounding.
     let rounding = f64::from(f32::EPSILON) * stored[0].abs();

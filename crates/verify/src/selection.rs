@@ -64,13 +64,16 @@ impl Selection {
         Ok(Self { ours })
     }
 
-    /// Our rows `[batch, queries, width]` in the order of the stored ones.
+    /// Our rows `[batch, queries, width]` in the order of the stored ones; of any other number of rows,
+    /// as they are.
     pub fn in_stored_order(&self, ours: Tensor<3>) -> Tensor<3> {
         let [batch, queries, width] = ours.dims();
         let in_order = |rows: &Vec<Option<usize>>| {
             rows.iter().enumerate().all(|(stored, &ours)| ours.is_none_or(|ours| ours == stored))
         };
-        if batch != self.ours.len() || self.ours.iter().all(in_order) {
+        let of_queries = |rows: &Vec<Option<usize>>| rows.len() == queries;
+        let fits = batch == self.ours.len() && self.ours.iter().all(of_queries);
+        if !fits || self.ours.iter().all(in_order) {
             return ours;
         }
         let rows = self.ours.iter().enumerate().flat_map(|(image, rows)| {
@@ -159,5 +162,16 @@ mod tests {
         assert_eq!(of(&[7, 3, 5, 1, 9]), Ok(vec![Some(0), Some(1), Some(2), Some(3), None]));
         assert_eq!(of(&[3, 7, 5, 1, 2]), Err(0));
         assert_eq!(of(&[7, 3, 9, 1, 2]), Err(2));
+    }
+
+    #[test]
+    fn only_rows_of_queries_are_put_in_order() {
+        let selection = Selection { ours: vec![vec![Some(1), Some(0), None]] };
+        let sorted = |rows: usize| -> Vec<f32> {
+            let ours = Tensor::<1, Int>::arange(0..rows as i64, &Default::default()).float();
+            selection.in_stored_order(ours.reshape([1, rows, 1])).into_data().iter().collect()
+        };
+        assert_eq!(sorted(3), [1.0, 0.0, 2.0]);
+        assert_eq!(sorted(4), [0.0, 1.0, 2.0, 3.0]);
     }
 }

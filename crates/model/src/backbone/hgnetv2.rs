@@ -6,6 +6,7 @@ use deim_ops::{max_pool_2x2, through_32_bits};
 use deim_spec::config::{Backbone as Config, HgNet as Sizes, HgStage};
 
 use crate::layers::{Activation, BatchNorm, Conv};
+use crate::trace;
 
 /// A number to multiply with and a number to add, both learnt: the official `lab`.
 #[derive(Module, Debug)]
@@ -236,9 +237,11 @@ impl HgNetV2 {
     /// `[batch, 3, h, w]` to the outputs of the last stages, finest first.
     pub fn forward(&self, images: Tensor<4>) -> Vec<Tensor<4>> {
         let mut features = self.stem.forward(images);
+        trace::record("stem", &features);
         let mut outputs = Vec::with_capacity(self.levels);
         for (index, stage) in self.stages.iter().enumerate() {
             features = stage.forward(features);
+            trace::record(format_args!("stages.{index}"), &features);
             if index + self.levels >= self.stages.len() {
                 outputs.push(features.clone());
             }

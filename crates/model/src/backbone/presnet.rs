@@ -7,6 +7,7 @@ use deim_ops::max_pool;
 use deim_spec::config::{Backbone as Config, Block as BlockKind};
 
 use crate::layers::{Activation, ConvNorm};
+use crate::trace;
 
 /// The three convolutions of the stem.
 #[derive(Module, Debug)]
@@ -144,12 +145,14 @@ impl PResNet {
     pub fn forward(&self, images: Tensor<4>) -> Vec<Tensor<4>> {
         let stem = &self.conv1;
         let features = stem.conv1_3.forward(stem.conv1_2.forward(stem.conv1_1.forward(images)));
+        trace::record("conv1", &features);
         let mut features = max_pool(features);
         let mut outputs = Vec::with_capacity(self.levels);
         for (index, stage) in self.res_layers.iter().enumerate() {
             for block in &stage.blocks {
                 features = block.forward(features);
             }
+            trace::record(format_args!("res_layers.{index}"), &features);
             if index + self.levels >= self.res_layers.len() {
                 outputs.push(features.clone());
             }

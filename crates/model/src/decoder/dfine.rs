@@ -9,6 +9,7 @@ use super::distribution::Bins;
 use super::layer::Scene;
 use super::{Decoder, Mode, inverse_sigmoid};
 use crate::outputs::{DecoderOutputs, Prediction};
+use crate::trace;
 
 /// The bound of the position embedding.
 const POSITION: f64 = 10.0;
@@ -30,9 +31,13 @@ impl Decoder {
         let mut outputs = DecoderOutputs { layers: Vec::new(), pre: None, reference: None };
         let mut previous: Option<Refined> = None;
         for (index, layer) in self.decoder.layers.iter().take(depth).enumerate() {
-            let position = self.query_pos_head.forward(start.clone()).clamp(-POSITION, POSITION);
-            let position = like(position, &queries);
-            queries = layer.forward(queries, start.clone(), position, scene);
+            let position = self.query_pos_head.forward(start.clone());
+            trace::record("query_pos_head", &position);
+            let position = like(position.clamp(-POSITION, POSITION), &queries);
+            queries = trace::within(format_args!("decoder.layers.{index}"), || {
+                layer.forward(queries, start.clone(), position, scene)
+            });
+            trace::record(format_args!("decoder.layers.{index}"), &queries);
             let wide = widened(queries.clone());
             let reference = match &outputs.reference {
                 Some(reference) => reference.clone(),
@@ -40,19 +45,24 @@ impl Decoder {
             };
             // The queries of the layer before help without being trained by this one; the edges add
             // up with their gradient.
+            let refine = |queries| {
+                let change = self.dec_bbox_head[index].forward(queries);
+                trace::record(format_args!("dec_bbox_head.{index}"), &change);
+                change
+            };
             let corners = match &previous {
                 Some(before) => {
-                    let both = wide.clone() + before.queries.clone();
-                    self.dec_bbox_head[index].forward(both) + before.corners.clone()
+                    refine(wide.clone() + before.queries.clone()) + before.corners.clone()
                 }
-                None => self.dec_bbox_head[index].forward(wide.clone()),
+                None => refine(wide.clone()),
             };
             let probabilities = bins.probabilities(corners.clone());
             let boxes = bins.boxes(reference, bins.integral(probabilities.clone()));
             start = boxes.clone().detach();
             if mode == Mode::Train || index + 1 == depth {
-                let logits = self.dec_score_head[index].forward(wide.clone());
+                let logits = self.scores(index, wide.clone());
                 let logits = self.decoder.lqe_layers[index].forward(logits, probabilities);
+                trace::record(format_args!("decoder.lqe_layers.{index}"), &logits);
                 outputs.layers.push(Prediction { logits, boxes, corners: Some(corners.clone()) });
             }
             previous = Some(Refined { queries: wide.detach(), corners });
@@ -70,11 +80,13 @@ impl Decoder {
         outputs: &mut DecoderOutputs,
     ) -> Tensor<3> {
         let head = self.pre_bbox_head.as_ref().expect("D-FINE's decoder is made with this head");
-        let boxes = sigmoid(head.forward(queries.clone()) + inverse_sigmoid(start));
+        let change = head.forward(queries.clone());
+        trace::record("pre_bbox_head", &change);
+        let boxes = sigmoid(change + inverse_sigmoid(start));
         let reference = boxes.clone().detach();
         outputs.reference = Some(reference.clone());
         if mode == Mode::Train {
-            let logits = self.dec_score_head[0].forward(queries.clone());
+            let logits = self.scores(0, queries.clone());
             outputs.pre = Some(Prediction { logits, boxes, corners: None });
         }
         reference

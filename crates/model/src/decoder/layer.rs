@@ -7,6 +7,7 @@ use deim_spec::config::{Decoder as Config, DecoderKind};
 
 use crate::attention::{DeformableAttention, SelfAttention};
 use crate::layers::{Activation, LayerNorm, Linear};
+use crate::trace;
 
 /// D-FINE keeps what goes into the last norm of a layer within the range of 16-bit floats.
 const LARGEST: f64 = 65504.0;
@@ -63,13 +64,16 @@ impl DecoderLayer {
         let attended =
             self.self_attn.forward(queries.clone(), position.clone(), scene.blocked.as_ref());
         let queries = self.norm1.forward(queries + attended);
+        trace::record("norm1", &queries);
         let looked = queries.clone() + position;
         let seen = self.cross_attn.forward(looked, boxes, scene.memory.clone(), &scene.levels);
+        trace::record("cross_attn", &seen);
         let queries = match (&self.gateway, &self.norm2) {
             (Some(gate), _) => gate.forward(queries, seen),
             (None, Some(norm)) => norm.forward(queries + seen),
             (None, None) => queries + seen,
         };
+        trace::record(if self.gateway.is_some() { "gateway" } else { "norm2" }, &queries);
         let inner = self.linear1.activated(queries.clone(), self.activation);
         let output = queries + self.linear2.forward(inner);
         let output = if self.gateway.is_some() { output.clamp(-LARGEST, LARGEST) } else { output };

@@ -21,6 +21,7 @@ use deim_spec::config::{Decoder as Config, DecoderKind, Model, QueryPos};
 
 use crate::layers::{Activation, ConvNorm, LayerNorm, Linear, Mlp};
 use crate::outputs::{DecoderOutputs, DenoisingQueries, Outputs, Prediction};
+use crate::trace;
 use layer::{DecoderLayer, Scene};
 use quality::LocationQuality;
 use selection::Selection;
@@ -154,6 +155,7 @@ impl Decoder {
                 Some(projection) => projection.forward(level),
                 None => level,
             };
+            trace::record(format_args!("input_proj.{index}"), &level);
             let [_, _, height, width] = level.dims();
             sizes.push([height, width]);
             level.flatten::<3>(2, 3).swap_dims(1, 2)
@@ -175,6 +177,13 @@ impl Decoder {
             DecoderKind::Rtdetrv2 => self.refine_boxes(content, first_boxes, scene, mode),
             DecoderKind::Dfine => self.refine_edges(content, first_boxes, scene, mode),
         }
+    }
+
+    /// Class logits of a layer's queries.
+    fn scores(&self, layer: usize, queries: Tensor<3>) -> Tensor<3> {
+        let logits = self.dec_score_head[layer].forward(queries);
+        trace::record(format_args!("dec_score_head.{layer}"), &logits);
+        logits
     }
 
     /// How many layers run. Layers after the one that predicts only train.

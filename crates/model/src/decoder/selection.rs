@@ -1,12 +1,14 @@
 //! Query selection: the tokens with the highest class scores become the queries (deim-facts 3.12).
 
 use burn::tensor::activation::sigmoid;
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{Device, IndexingUpdateOp, Int, Tensor, TensorData};
 use deim_ops::{like, widened};
+use deim_spec::config::DecoderKind;
 
 use super::Decoder;
 use super::layer::Scene;
 use crate::outputs::Prediction;
+use crate::trace;
 
 /// The queries that decoding starts from.
 pub(super) struct Selection {
@@ -30,8 +32,10 @@ impl Decoder {
         // In 16 bits the scores of many tokens would be equal; from here on there are no fewer than 32.
         let memory = widened(self.enc_output.proj.forward(memory));
         let memory = self.enc_output.norm.forward(memory);
+        trace::record("enc_output", &memory);
         let anchors = like(anchors, &memory);
         let logits = self.enc_score_head.forward(memory.clone());
+        trace::record("enc_score_head", &logits);
         let chosen = best_tokens(logits.clone(), self.queries.min(tokens));
         let gather = |tensor: Tensor<3>| {
             let [_, _, width] = tensor.dims();
@@ -39,15 +43,31 @@ impl Decoder {
         };
         // The box head works token by token: scoring all and gathering is RT-DETRv2's order, but
         // gathering first gives the same numbers for a fraction of the work.
-        let content = gather(memory);
+        let content = gather(memory.clone());
         let anchors = gather_constant(anchors, &chosen);
-        let boxes = self.enc_bbox_head.forward(content.clone()) + anchors;
+        let change = self.enc_bbox_head.forward(content.clone());
+        self.record_boxes(memory, &chosen, &change);
+        let boxes = change + anchors;
         debug_assert_eq!(content.dims()[2], hidden);
         Selection {
             content: content.detach(),
             boxes: boxes.clone().detach(),
             prediction: Prediction { logits: gather(logits), boxes: sigmoid(boxes), corners: None },
             tokens: chosen,
+        }
+    }
+
+    /// Records the output of the box head on what the official code gives it: D-FINE the chosen tokens,
+    /// RT-DETRv2 all. The rows of the chosen ones are those that this pass goes on with.
+    fn record_boxes(&self, memory: Tensor<3>, chosen: &Tensor<2, Int>, change: &Tensor<3>) {
+        if trace::is_on() && self.config.kind == DecoderKind::Rtdetrv2 {
+            let chosen = chosen.clone().unsqueeze_dim::<3>(2).repeat_dim(2, 4);
+            let all = self.enc_bbox_head.forward(memory);
+            let difference = change.clone() - all.clone().gather(1, chosen.clone());
+            let all = all.scatter(1, chosen, difference, IndexingUpdateOp::Add);
+            trace::record("enc_bbox_head", &all);
+        } else {
+            trace::record("enc_bbox_head", change);
         }
     }
 }

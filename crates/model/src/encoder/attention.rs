@@ -9,6 +9,7 @@ use deim_spec::config::Encoder as Config;
 
 use crate::attention::SelfAttention;
 use crate::layers::{LayerNorm, Linear};
+use crate::trace;
 
 /// A transformer layer that normalises after each part.
 #[derive(Module, Debug)]
@@ -56,9 +57,12 @@ impl Transformer {
         let position = position_embedding([height, width], hidden, &level.device());
         let position = like(position, &level);
         let mut tokens = level.flatten::<3>(2, 3).swap_dims(1, 2);
-        for layer in &self.layers {
-            tokens = layer.forward(tokens, position.clone());
+        for (index, layer) in self.layers.iter().enumerate() {
+            tokens = trace::within(format_args!("encoder.0.layers.{index}"), || {
+                layer.forward(tokens, position.clone())
+            });
         }
+        trace::record("encoder.0", &tokens);
         tokens.swap_dims(1, 2).reshape([batch, hidden, height, width])
     }
 }

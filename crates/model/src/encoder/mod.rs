@@ -12,6 +12,7 @@ use burn::tensor::{Device, Tensor};
 use deim_spec::config::{Encoder as Config, EncoderVersion, Model};
 
 use crate::layers::{Activation, ConvNorm};
+use crate::trace;
 use attention::Transformer;
 pub use attention::position_embedding;
 use csp::CspLayer;
@@ -118,27 +119,35 @@ impl HybridEncoder {
 
     /// Levels in, finest first, and the same levels out, each `[batch, hidden, h, w]`.
     pub fn forward(&self, levels: Vec<Tensor<4>>) -> Vec<Tensor<4>> {
-        let projected = levels.into_iter().zip(&self.input_proj);
-        let mut finer: Vec<_> = projected.map(|(level, conv)| conv.forward(level)).collect();
+        let mut finer = Vec::with_capacity(levels.len());
+        for (index, (level, conv)) in levels.into_iter().zip(&self.input_proj).enumerate() {
+            finer.push(conv.forward(level));
+            trace::record(format_args!("input_proj.{index}"), &finer[index]);
+        }
         let Some(coarsest) = finer.pop() else { return finer };
         let mut top = self.encoder.iter().fold(coarsest, |level, layers| layers.forward(level));
 
         // Down to the finest level; `coarser` keeps what the way back up joins, finest last.
         let mut coarser = Vec::with_capacity(finer.len());
-        for ((level, lateral), fusion) in
-            finer.into_iter().rev().zip(&self.lateral_convs).zip(&self.fpn_blocks)
+        let fusions = self.lateral_convs.iter().zip(&self.fpn_blocks);
+        for (index, (level, (lateral, fusion))) in finer.into_iter().rev().zip(fusions).enumerate()
         {
             let high = lateral.forward(top);
+            trace::record(format_args!("lateral_convs.{index}"), &high);
             top = fusion.forward(Tensor::cat(vec![double(high.clone()), level], 1));
+            trace::record(format_args!("fpn_blocks.{index}"), &top);
             coarser.push(high);
         }
 
         let mut outputs = vec![top];
-        for ((level, downsample), fusion) in
-            coarser.into_iter().rev().zip(&self.downsample_convs).zip(&self.pan_blocks)
+        let fusions = self.downsample_convs.iter().zip(&self.pan_blocks);
+        for (index, (level, (downsample, fusion))) in
+            coarser.into_iter().rev().zip(fusions).enumerate()
         {
-            let down = downsample.forward(outputs[outputs.len() - 1].clone());
+            let down = downsample.forward(outputs[index].clone());
+            trace::record(format_args!("downsample_convs.{index}"), &down);
             outputs.push(fusion.forward(Tensor::cat(vec![down, level], 1)));
+            trace::record(format_args!("pan_blocks.{index}"), &outputs[index + 1]);
         }
         outputs
     }

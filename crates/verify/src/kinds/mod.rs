@@ -13,6 +13,7 @@ mod loss_grid;
 mod matcher;
 mod micro;
 mod model_eval;
+mod modules;
 mod schedule;
 mod simota;
 mod stage_events;
