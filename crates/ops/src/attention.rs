@@ -15,6 +15,7 @@ use crate::flex::{self, Fused};
 use crate::matrix::{Matrix, multiply};
 use crate::precision::{goes_through_32_bits, through_32_bits, widened};
 use crate::simd::vectorised;
+use crate::tf32;
 
 /// `softmax(queries * keys^T / sqrt(channels)) * values`.
 ///
@@ -30,7 +31,8 @@ pub fn attention(
         let (keys, values) = (widened(keys), widened(values));
         return through_32_bits(queries, |queries| attention(queries, keys, values, blocked));
     }
-    if !flex::serves(&queries) {
+    // TF32 rounds between the two products, as a GPU's path computes them.
+    if tf32::is_on(&queries) || !flex::serves(&queries) {
         return composed(queries, keys, values, blocked);
     }
     let blocked: Vec<bool> =
@@ -52,7 +54,7 @@ pub(crate) fn composed(
 ) -> Tensor<4> {
     let channels = queries.dims()[3];
     let queries = queries.mul_scalar((channels as f64).sqrt().recip());
-    let scores = queries.matmul(keys.swap_dims(2, 3));
+    let scores = tf32::matmul(queries, keys.swap_dims(2, 3));
     let shares = through_32_bits(scores, |mut scores| {
         if let Some(blocked) = blocked {
             let shape = scores.shape();
@@ -61,7 +63,7 @@ pub(crate) fn composed(
         }
         softmax(scores, 3)
     });
-    shares.matmul(values)
+    tf32::matmul(shares, values)
 }
 
 /// The sizes of one call.

@@ -19,6 +19,7 @@ use crate::direct;
 use crate::flex::{self, Fused};
 use crate::matrix::{Matrix, multiply, multiply_precisely};
 use crate::precision::{goes_through_32_bits, like, through_32_bits, widened};
+use crate::tf32;
 
 /// Convolution of `[batch, in, h, w]` with `[out, in, k, k]`, padded by `(k - 1) / 2` zeros.
 pub fn conv2d(input: Tensor<4>, weight: Tensor<4>, stride: usize) -> Tensor<4> {
@@ -38,6 +39,10 @@ pub fn conv2d_padded(
     if goes_through_32_bits(&input) {
         let weight = widened(weight);
         return through_32_bits(input, |input| conv2d_padded(input, weight, stride, padding));
+    }
+    if tf32::is_on(&input) {
+        let convolve = |input, weight| conv2d_padded(input, weight, stride, padding);
+        return tf32::product(input, weight, convolve);
     }
     if !flex::serves(&input) {
         return composed(input, weight, stride, padding);

@@ -22,6 +22,7 @@ mod optimizer;
 mod precision;
 mod readback;
 mod simd;
+mod tf32;
 
 pub use activation::Activation;
 pub use attention::attention;
@@ -37,6 +38,7 @@ pub use max_pool::{max_pool, max_pool_2x2};
 pub use optimizer::{AdamW, blend, blend_all, global_norm, update_all};
 pub use precision::{like, through_32_bits, widened};
 pub use readback::{read, read_both, readings};
+pub use tf32::{in_tf32, matmul};
 
 #[cfg(test)]
 mod tests;

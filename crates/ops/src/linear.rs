@@ -14,6 +14,7 @@ use crate::flex::{self, Fused};
 use crate::matrix::{Matrix, multiply_by_rows, multiply_precisely_by_rows};
 use crate::precision::{goes_through_32_bits, like, through_32_bits, widened};
 use crate::simd::vectorised;
+use crate::tf32;
 
 /// `activation(input * weight^T + bias)`: `[.., in] -> [.., out]`, the weight `[out, in]`.
 pub fn linear<const D: usize>(
@@ -26,6 +27,13 @@ pub fn linear<const D: usize>(
     if goes_through_32_bits(&input) {
         let (weight, bias) = (widened(weight), widened(bias));
         return through_32_bits(input, |input| linear(input, weight, bias, activation));
+    }
+    if tf32::is_on(&input) {
+        // Matrix units see neither bias nor activation.
+        let none = bias.zeros_like();
+        let map = |input, weight| linear(input, weight, none, Activation::Identity);
+        let mapped = tf32::product(input, weight, map) + bias.unsqueeze();
+        return activation.apply(mapped);
     }
     if !flex::serves(&input) {
         return composed(input, weight, bias, activation);

@@ -1,6 +1,7 @@
 //! Every fused operation against the same from Burn's own operations: values and all gradients.
 
 mod precision;
+mod tf32;
 
 use burn::tensor::{Bool, Device, Gradients, Tensor, TensorData};
 
@@ -26,11 +27,18 @@ fn tensor<const D: usize>(shape: [usize; D], salt: u64) -> Tensor<D> {
 
 /// The output of an operation and the gradients of `sum(output * fixed weights)`.
 fn run<const D: usize>(operation: impl Fn() -> (Tensor<D>, Vec<Reader>)) -> Vec<Vec<f32>> {
+    run_weighted(operation, |weight| weight)
+}
+
+/// The same with the fixed weights, which are the gradient of the output, changed.
+fn run_weighted<const D: usize>(
+    operation: impl Fn() -> (Tensor<D>, Vec<Reader>),
+    change: fn(f32) -> f32,
+) -> Vec<Vec<f32>> {
     let (output, gradients) = operation();
-    let weights = Tensor::<1>::from_floats(
-        values(output.shape().num_elements(), 99).as_slice(),
-        &output.device(),
-    );
+    let weights = values(output.shape().num_elements(), 99).into_iter().map(change);
+    let weights: Vec<f32> = weights.collect();
+    let weights = Tensor::<1>::from_floats(weights.as_slice(), &output.device());
     let shape: [usize; D] = output.dims();
     let loss = (output.clone() * weights.reshape(shape)).sum();
     let found = loss.backward();

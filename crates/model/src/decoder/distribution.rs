@@ -5,6 +5,7 @@
 
 use burn::tensor::activation::softmax;
 use burn::tensor::{Tensor, TensorCreationOptions, TensorData};
+use deim_ops::matmul;
 use deim_spec::config::Decoder as Config;
 
 /// Half the offset at which the bins end, relative to `reg_scale`: a parameter in official files, but
@@ -63,7 +64,7 @@ impl Bins {
     pub fn integral(&self, probabilities: Tensor<4>) -> Tensor<3> {
         let [batch, queries, edges, bins] = probabilities.dims();
         let rows = probabilities.reshape([batch * queries * edges, bins]);
-        rows.matmul(self.offsets.clone()).reshape([batch, queries, edges])
+        matmul(rows, self.offsets.clone()).reshape([batch, queries, edges])
     }
 
     /// Boxes whose edges are this far from half of the reference box, in shares of its size by
