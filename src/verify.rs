@@ -6,8 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::bail;
 use deim_lab::{DeviceChoice, kernels};
-use deim_spec::config::Precision;
-use deim_verify::CaseReport;
+use deim_verify::{Arithmetic, CaseReport};
 
 use crate::output::{DONE, FAILED, Outcome};
 
@@ -17,11 +16,16 @@ use crate::output::{DONE, FAILED, Outcome};
 /// or SKIP, its name, and its worst error as a share of what its tolerance allows. A skipped case is
 /// one of a kind that this version cannot verify; like a failure it makes the exit code 1.
 ///
-/// With --precision bf16 only cases that run a detector are computed, in bf16, and printed as INFO with
-/// the worst error of each part: in standard deviations of the reference (levels, logits, boxes), or as a
-/// share of the reference (tokens, losses, norm). Tolerances are for float32 and judge nothing there.
+/// With --precision tf32 or bf16 only cases that run a detector are computed, in that arithmetic, and
+/// printed as INFO with the worst error of each part: in standard deviations of the reference (levels,
+/// logits, boxes), or as a share of the reference (tokens, losses, norm). Tolerances are for float32 and
+/// judge nothing there. TF32 is what an NVIDIA GPU may multiply float32 numbers in: here the factors of
+/// all such products are rounded to its 11 bits of mantissa, whatever the device. With --precision all
+/// there are three lines a case: f32 in the same measure, tf32 and bf16.
 #[derive(clap::Args)]
-#[command(after_help = "Example: deim verify tests/reference/cases")]
+#[command(after_help = "Examples:
+  deim verify tests/reference/cases
+  deim verify --precision tf32 tests/reference/cases/model_eval")]
 pub struct Args {
     /// Folders that are cases or hold cases.
     #[arg(required = true, value_name = "DIR")]
@@ -29,12 +33,37 @@ pub struct Args {
     /// Device to compute on: cpu, cuda, cuda:N, vulkan or vulkan:N. Tolerances stay those of the cases.
     #[arg(long, default_value_t = DeviceChoice::Cpu)]
     device: DeviceChoice,
-    /// Precision of the detectors: f32 is judged, bf16 is measured.
-    #[arg(long, default_value = "f32", value_name = "f32|bf16")]
+    /// Precision of the detectors: f32 is judged, the others are measured.
+    #[arg(
+        long,
+        default_value = "f32",
+        value_name = "f32|tf32|bf16|all",
+        hide_possible_values = true
+    )]
     precision: Precision,
     /// Print one JSON document instead of lines.
     #[arg(long)]
     json: bool,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Precision {
+    F32,
+    Tf32,
+    Bf16,
+    All,
+}
+
+impl Precision {
+    /// What is measured; nothing where cases are judged.
+    fn measured(self) -> &'static [Arithmetic] {
+        match self {
+            Self::F32 => &[],
+            Self::Tf32 => &[Arithmetic::Tf32],
+            Self::Bf16 => &[Arithmetic::Bf16],
+            Self::All => &Arithmetic::ALL,
+        }
+    }
 }
 
 pub fn run(args: Args) -> Outcome {
@@ -49,10 +78,11 @@ pub fn run(args: Args) -> Outcome {
             let _ = writeln!(out, "{}", case.line());
         }
     };
-    if args.precision == Precision::Bf16 {
-        let report = deim_verify::measure_in_bf16(&args.folders, &device, each)?;
+    let measured = args.precision.measured();
+    if !measured.is_empty() {
+        let report = deim_verify::measure(&args.folders, measured, &device, each)?;
         if report.cases.is_empty() {
-            bail!("--precision bf16: no case below these folders runs a detector");
+            bail!("--precision: no case below these folders runs a detector");
         }
         if args.json {
             writeln!(out, "{}", serde_json::to_string_pretty(&report)?)?;

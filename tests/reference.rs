@@ -404,6 +404,50 @@ fn in_bf16_detectors_are_measured_and_not_judged() {
 }
 
 #[test]
+fn errors_in_tf32_lie_between_those_in_float32_and_in_bf16() {
+    let folders = ["model_eval/n", "model_eval/r18", "train_step/r18_vfl"]
+        .map(|case| cases().join(case).to_string_lossy().into_owned());
+    let [n, r18, step] = folders.each_ref().map(String::as_str);
+    let output = deim(&["verify", "--json", "--precision", "all", n, r18, step]);
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    let document: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let reports = document["cases"].as_array().expect("cases");
+    assert_eq!(reports.len(), 9);
+    for of_case in reports.chunks(3) {
+        let precisions: Vec<_> = of_case.iter().map(|case| case["precision"].as_str()).collect();
+        assert_eq!(precisions, [Some("f32"), Some("tf32"), Some("bf16")]);
+        let parts = |case: &serde_json::Value| -> Vec<(String, f64)> {
+            let parts = case["parts"].as_array().expect("parts").iter();
+            parts
+                .map(|part| {
+                    let worst = part["worst"]["of_tolerance"].as_f64().expect("finite");
+                    (part["name"].as_str().expect("a name").to_owned(), worst)
+                })
+                .collect()
+        };
+        let [single, tf32, half] = [0, 1, 2].map(|index| parts(&of_case[index]));
+        for ((name, single), ((_, tf32), (_, half))) in single.iter().zip(tf32.iter().zip(&half)) {
+            let case = &of_case[0]["name"];
+            // Few tokens change places, perhaps none.
+            if name == "tokens chosen otherwise" {
+                assert!(single <= tf32 && tf32 <= half, "{case}: {name}: {single} {tf32} {half}");
+                continue;
+            }
+            // Losses and their gradients hang on matches, which change all at once.
+            let apart = if name == "losses" || name == "gradient norm" { 1.0 } else { 3.0 };
+            let between = apart * single < *tf32 && apart * tf32 < *half;
+            assert!(between, "{case}: {name}: {single} {tf32} {half}");
+        }
+    }
+    let output = deim(&["verify", "--precision", "tf32", n]);
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(text.starts_with("INFO  model_eval/n  tf32: backbone 0.0"), "{text}");
+    // It is nothing that a configuration could ask for.
+    let output = deim(&["plan", "gamma", "--scale", "mini", "--set", "model.precision=tf32"]);
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+}
+
+#[test]
 fn a_kind_that_cannot_be_verified_is_skipped_and_does_not_count_as_passed() {
     let copy = Copy::of("schedule/ema_decay");
     copy.replace("case.toml", "ema_decay", "telepathy");

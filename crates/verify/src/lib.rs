@@ -4,6 +4,7 @@
 //! `tensors.safetensors`, and other files. [`run`] finds the cases below some folders, computes the same
 //! numbers with this workspace's code, and reports each case's worst error against its tolerance.
 
+mod arithmetic;
 mod case;
 mod compare;
 pub mod fill;
@@ -20,6 +21,7 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
 
+pub use arithmetic::Arithmetic;
 pub use case::CaseError;
 pub use find::FindError;
 pub use report::{CaseReport, Outcome, Part, Report, Worst};
@@ -44,19 +46,24 @@ pub fn run_each(
     Ok(Report { cases })
 }
 
-/// Runs the detectors of cases in bf16, and measures how far they are from the official ones. That
-/// judges nothing: the tolerances of cases are for float32.
-pub fn measure_in_bf16(
+/// Runs the detectors of cases in some arithmetics, one after another, and measures how far they are
+/// from the official ones. That judges nothing: the tolerances of cases are for float32, and stated of
+/// other things.
+pub fn measure(
     folders: &[PathBuf],
+    arithmetics: &[Arithmetic],
     device: &Device,
     mut done: impl FnMut(&CaseReport),
 ) -> Result<Report, FindError> {
     let mut cases = Vec::new();
     for folder in find::cases(folders)? {
-        let attempt = AssertUnwindSafe(|| kinds::measure_in_bf16(&folder, device));
-        let report = catch_unwind(attempt).unwrap_or_else(|cause| Some(panicked(&folder, &*cause)));
-        report.iter().for_each(&mut done);
-        cases.extend(report);
+        for &arithmetic in arithmetics {
+            let attempt = AssertUnwindSafe(|| kinds::measure(&folder, arithmetic, device));
+            let report =
+                catch_unwind(attempt).unwrap_or_else(|cause| Some(panicked(&folder, &*cause)));
+            report.iter().for_each(&mut done);
+            cases.extend(report);
+        }
     }
     Ok(Report { cases })
 }

@@ -4,6 +4,8 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use crate::arithmetic::Arithmetic;
+
 /// The result of a run, case by case.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Report {
@@ -48,6 +50,9 @@ pub struct CaseReport {
     pub name: String,
     /// What was computed; none where `case.toml` does not say.
     pub kind: Option<String>,
+    /// The arithmetic that it was measured in; none where it was judged.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub precision: Option<Arithmetic>,
     #[serde(flatten)]
     pub outcome: Outcome,
     /// The comparison that came closest to its tolerance, or went furthest beyond it.
@@ -109,6 +114,7 @@ impl CaseReport {
         Self {
             name: name(folder),
             kind,
+            precision: None,
             outcome: Outcome::Fail { reason },
             worst: None,
             compared: 0,
@@ -141,13 +147,19 @@ impl CaseReport {
             Outcome::Info => {
                 let parts = self.parts.iter().map(|part| {
                     let worst = part.worst.as_ref().map_or(0.0, |worst| worst.of_tolerance);
-                    format!("{} {worst:.4}", part.name)
+                    format!("{} {}", part.name, short(worst))
                 });
                 let parts: Vec<String> = parts.collect();
-                format!("INFO  {}  bf16: {}", self.name, parts.join(", "))
+                let precision = self.precision.map_or("", Arithmetic::name);
+                format!("INFO  {}  {precision}: {}", self.name, parts.join(", "))
             }
         }
     }
+}
+
+/// A measured error: four places, or where they would not show it, two digits.
+fn short(error: f64) -> String {
+    if error == 0.0 || error >= 1e-3 { format!("{error:.4}") } else { format!("{error:.1e}") }
 }
 
 /// Section and case: the last two parts of the path.
@@ -155,4 +167,14 @@ pub fn name(folder: &Path) -> String {
     let full = std::fs::canonicalize(folder).unwrap_or_else(|_| folder.to_owned());
     let parts: Vec<_> = full.iter().map(|part| part.to_string_lossy()).collect();
     parts[parts.len().saturating_sub(2)..].join("/")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_errors_keep_two_digits() {
+        assert_eq!([0.0, 0.0326, 0.0000042].map(short), ["0.0000", "0.0326", "4.2e-6"]);
+    }
 }

@@ -7,10 +7,10 @@ mod denoising;
 mod detector;
 mod dfine_math;
 mod ema;
-mod half;
 mod loss;
 mod loss_grid;
 mod matcher;
+mod measured;
 mod micro;
 mod model_eval;
 mod modules;
@@ -29,6 +29,7 @@ use std::path::Path;
 
 use burn::tensor::Device;
 
+use crate::arithmetic::Arithmetic;
 use crate::case::{self, Case, CaseError};
 use crate::compare::Check;
 use crate::report::{self, CaseReport, Outcome};
@@ -73,21 +74,24 @@ const ON_THE_HOST: [&str; 8] = [
     "transform_inputs",
 ];
 
-/// Measures the case in a folder in bf16; none where it runs no detector.
-pub fn measure_in_bf16(folder: &Path, device: &Device) -> Option<CaseReport> {
+/// Measures a case in an arithmetic.
+type Measure = fn(&Case, Arithmetic, &Device, &mut Check) -> Result<(), CaseError>;
+
+/// Measures the case in a folder; none where it runs no detector.
+pub fn measure(folder: &Path, arithmetic: Arithmetic, device: &Device) -> Option<CaseReport> {
     let table = match case::table(folder) {
         Ok(table) => table,
         Err(error) => return Some(CaseReport::failed(folder, None, error.to_string())),
     };
     let kind = table.get("kind")?.as_str()?.to_owned();
-    let measure: Verify = match kind.as_str() {
-        "model_eval" => half::model_eval,
-        "train_step" => train_step::measure_in_bf16,
+    let measure: Measure = match kind.as_str() {
+        "model_eval" => measured::model_eval,
+        "train_step" => train_step::measure,
         _ => return None,
     };
     let mut check = Check::default();
-    let result =
-        Case::load(folder, table, true).and_then(|case| measure(&case, device, &mut check));
+    let result = Case::load(folder, table, true)
+        .and_then(|case| measure(&case, arithmetic, device, &mut check));
     let Check { worst, compared, parts, .. } = check;
     let outcome = match result {
         Err(error) => Outcome::Fail { reason: error.to_string() },
@@ -97,7 +101,7 @@ pub fn measure_in_bf16(folder: &Path, device: &Device) -> Option<CaseReport> {
         Ok(()) => Outcome::Fail { reason: "not a finite number".into() },
     };
     let failed = CaseReport::failed(folder, Some(kind), String::new());
-    Some(CaseReport { outcome, worst, compared, parts, ..failed })
+    Some(CaseReport { precision: Some(arithmetic), outcome, worst, compared, parts, ..failed })
 }
 
 /// Verifies the case in a folder.
@@ -140,6 +144,7 @@ pub fn verify(folder: &Path, device: &Device) -> CaseReport {
     CaseReport {
         name: report::name(folder),
         kind: Some(kind),
+        precision: None,
         outcome,
         worst,
         compared,

@@ -1,7 +1,7 @@
 //! Whole training steps: the trainer's own step, compared from the image to the moving average.
 
 mod arrays;
-mod half;
+mod measured;
 mod names;
 mod noise;
 mod precision;
@@ -19,7 +19,7 @@ use deim_train::schedule::FlatCosine;
 use deim_train::step::{Learner, Lesson, Watch};
 
 use self::arrays::{Computed, Step};
-pub use self::half::measure as measure_in_bf16;
+pub use self::measured::measure;
 use self::names::{Names, Values};
 use self::precision::Precision;
 use self::rules::Rules;

@@ -1,28 +1,35 @@
-//! A detector in bf16 beside the official one in float32. A case's tolerances are float32's, so nothing
-//! is judged here: an error is given as a share of the size of what it is an error of.
+//! A detector in some arithmetic beside the official one in float32. A case's tolerances are float32's,
+//! so nothing is judged here: an error is given as a share of the size of what it is an error of.
 
-use burn::tensor::{DType, Device, Tensor};
+use burn::tensor::{Device, Tensor};
 use deim_model::outputs::Outputs;
 
 use super::detector;
+use crate::arithmetic::Arithmetic;
 use crate::case::{Case, CaseError};
 use crate::compare::{Check, Tolerance};
 use crate::probe;
 
-/// What bf16 rounds to, relative to the number itself: half a unit in the last of its 8 bits.
+/// A share of the number itself.
 const OWN: Tolerance = Tolerance { absolute: 0.0, relative: 1.0 };
 
 /// A case of kind `model_eval`: the levels, the chosen tokens, and the predictions of the tokens that
 /// both chose.
-pub fn model_eval(case: &Case, device: &Device, check: &mut Check) -> Result<(), CaseError> {
+pub fn model_eval(
+    case: &Case,
+    arithmetic: Arithmetic,
+    device: &Device,
+    check: &mut Check,
+) -> Result<(), CaseError> {
     let config = detector::config(case)?;
     let detector = detector::filled(case, &config, device)?;
-    let images = detector::images(case, case.text("seed")?, device)?.cast(DType::BF16);
-    let features = detector.features(images);
+    let images = detector::images(case, case.text("seed")?, device)?;
+    let images = arithmetic.of(images);
+    let features = arithmetic.run(|| detector.features(images));
     check.include("backbone", levels(case, "probe.backbone", &features)?);
-    let encoded = detector.encode(features);
+    let encoded = arithmetic.run(|| detector.encode(features));
     check.include("encoder", levels(case, "probe.encoder", &encoded)?);
-    let outputs = detector.decode(encoded, None);
+    let outputs = arithmetic.run(|| detector.decode(encoded, None));
     chosen(case, &outputs, check)
 }
 

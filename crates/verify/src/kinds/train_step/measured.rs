@@ -1,4 +1,4 @@
-//! The first step of a case in bf16; see [`crate::kinds::half`].
+//! The first step of a case in some arithmetic; see [`crate::kinds::measured`].
 
 use std::collections::BTreeMap;
 
@@ -8,16 +8,23 @@ use deim_train::optimizer::{NamedGradients, global_norm};
 use deim_train::step::Watch;
 
 use super::{Precision, Trainer, config};
+use crate::arithmetic::Arithmetic;
 use crate::case::{Case, CaseError};
 use crate::compare::Check;
-use crate::kinds::half::{levels, share};
+use crate::kinds::measured::{levels, share};
 
 /// Errors of the levels, of every loss and of the gradient's norm.
-pub fn measure(case: &Case, device: &Device, check: &mut Check) -> Result<(), CaseError> {
+pub fn measure(
+    case: &Case,
+    arithmetic: Arithmetic,
+    device: &Device,
+    check: &mut Check,
+) -> Result<(), CaseError> {
     let mut config = config(case, &mut Check::default())?;
-    config.model.precision = deim_spec::config::Precision::Bf16;
+    config.model.precision = arithmetic.configured();
     let mut seen = Seen::default();
-    Trainer::new(case, &config, Precision::Single, device)?.step(0, &mut seen)?;
+    let mut trainer = Trainer::new(case, &config, Precision::Single, device)?;
+    arithmetic.run(|| trainer.step(0, &mut seen))?;
 
     check.include("backbone", levels(case, "step0.backbone", &seen.features)?);
     check.include("encoder", levels(case, "step0.encoder", &seen.encoded)?);
