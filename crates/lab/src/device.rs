@@ -62,7 +62,7 @@ pub struct Devices(Vec<DeviceChoice>);
 
 impl Devices {
     /// The part of the choice that can change a number, hence part of a cell's id: the kind, and how
-    /// many where there are several (`2xcuda`), since batch norms then see a part of the batch each.
+    /// many where there are several (`2xcuda`), since each part of a batch has its own denoising queries.
     pub fn class(&self) -> String {
         let class = self.first().class();
         match self.0.len() {
@@ -279,8 +279,10 @@ impl FromStr for Devices {
             if devices.first().is_some_and(|first| first.class() != device.class()) {
                 return Err(LabError::Device(format!("{text}: devices of one kind, please")));
             }
-            // The processor may stand for several: that is how the sharing is tested.
-            if device != DeviceChoice::Cpu && devices.contains(&device) {
+            // Without several, the processor or what Vulkan thinks best stands for them: that is how
+            // the sharing is tested.
+            let any = matches!(device, DeviceChoice::Cpu | DeviceChoice::Vulkan(None));
+            if !any && devices.contains(&device) {
                 return Err(LabError::Device(format!("{text}: {device} is named twice")));
             }
             devices.push(device);

@@ -108,9 +108,8 @@ impl BatchNorm {
             let (weight, bias) = (weight.inner(), bias.inner());
             return batch_norm_frozen(input, weight, bias, mean, variance, EPSILON, activation);
         }
-        let [batch, _, height, width] = input.dims();
-        let count = (batch * height * width) as f64;
         let batch = batch_norm_train(input, weight, bias, EPSILON, activation);
+        let count = batch.count as f64;
         track(&self.running_mean, batch.mean);
         // PyTorch keeps the unbiased variance, Burn the biased one.
         track(&self.running_var, batch.variance.mul_scalar(count / (count - 1.0).max(1.0)));

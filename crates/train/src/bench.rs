@@ -253,8 +253,9 @@ mod tests {
     }
 
     #[test]
-    fn a_step_reads_from_the_device_three_times_and_no_more() {
-        // For the queries, for all matchings, and for the losses. Each reading makes a GPU wait.
+    fn a_step_reads_for_its_queries_its_matchings_and_its_losses_and_no_more() {
+        // For all matchings, and for the losses; and for the queries, which a GPU finds by itself. Each
+        // reading makes a GPU wait.
         let experiments = concat!(env!("CARGO_MANIFEST_DIR"), "/../../experiments");
         for name in ["gamma", "components"] {
             let options = deim_spec::Options::default();

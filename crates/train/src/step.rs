@@ -64,6 +64,8 @@ pub enum StepError {
     Device(String),
     #[error("a device that shares the batch is lost; its own message stands above")]
     RankLost,
+    #[error("the devices that share the batch were not at the same batch norm")]
+    Apart,
 }
 
 /// Sees a step's stages as they pass: to time them, or to compare them with a reference.
@@ -155,14 +157,17 @@ impl Learner {
     ) -> Result<StepResult, StepError> {
         assert_eq!(shares.len(), self.ranks.len(), "a share for each device beside the first");
         let (detector, criterion, ranks) = (self.detector(), &self.criterion, &self.ranks);
-        ranks.look(detector, shares)?;
-        let seen = look(detector, criterion, self.precision, lesson, watch)?;
+        let attendee = ranks.look(detector, shares)?;
+        let seen = attendee.attend(|| look(detector, criterion, self.precision, lesson, watch))?;
         let mut counts = vec![seen.counts];
         counts.extend(ranks.counts()?);
         let counts = Counts::mean(&counts);
         ranks.learn(counts)?;
         let learnt = learn(detector, criterion, seen, counts, watch)?;
         let learnt = together(learnt, ranks.learnt()?);
+        if attendee.failed() {
+            return Err(StepError::Apart);
+        }
         let Learnt { terms, positives, notes, gradients } = learnt;
         watch.gradients(&gradients);
 

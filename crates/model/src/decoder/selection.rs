@@ -2,7 +2,7 @@
 
 use burn::tensor::activation::sigmoid;
 use burn::tensor::{Device, IndexingUpdateOp, Int, Tensor, TensorData};
-use deim_ops::{like, widened};
+use deim_ops::{best_of_rows, like, widened};
 use deim_spec::config::DecoderKind;
 
 use super::Decoder;
@@ -36,7 +36,8 @@ impl Decoder {
         let anchors = like(anchors, &memory);
         let logits = self.enc_score_head.forward(memory.clone());
         trace::record("enc_score_head", &logits);
-        let chosen = best_tokens(logits.clone(), self.queries.min(tokens));
+        let scores = logits.clone().detach().max_dim(2).squeeze_dim(2);
+        let chosen = best_of_rows(scores, self.queries.min(tokens));
         let gather = |tensor: Tensor<3>| {
             let [_, _, width] = tensor.dims();
             tensor.gather(1, chosen.clone().unsqueeze_dim::<3>(2).repeat_dim(2, width))
@@ -96,28 +97,6 @@ pub fn anchors(levels: &[[usize; 2]], device: &Device) -> (Tensor<3>, Tensor<3>)
     )
 }
 
-/// Indices `[batch, count]` of the tokens with the highest class logit, best first; equal scores in
-/// token order, so that the choice never depends on a sort's whim.
-fn best_tokens(logits: Tensor<3>, count: usize) -> Tensor<2, Int> {
-    let device = logits.device();
-    let [batch, tokens, _] = logits.dims();
-    // Burn sorts on the host, too, and its search for the largest on a GPU is made for a few.
-    let scores = deim_ops::read(logits.detach().max_dim(2)).expect("a device that works");
-    let scores: Vec<f64> = scores.iter::<f64>().collect();
-    let mut chosen = Vec::with_capacity(batch * count);
-    for scores in scores.chunks(tokens) {
-        let mut order: Vec<usize> = (0..tokens).collect();
-        let better = |&a: &usize, &b: &usize| scores[b].total_cmp(&scores[a]).then(a.cmp(&b));
-        if count < tokens {
-            order.select_nth_unstable_by(count, better);
-            order.truncate(count);
-        }
-        order.sort_unstable_by(better);
-        chosen.extend(order.into_iter().map(|token| token as i64));
-    }
-    Tensor::from_data(TensorData::new(chosen, [batch, count]), &device)
-}
-
 /// Rows of a table `[1, tokens, width]` for every image: `[batch, count, width]`.
 fn gather_constant(table: Tensor<3>, chosen: &Tensor<2, Int>) -> Tensor<3> {
     let [batch, count] = chosen.dims();
@@ -138,13 +117,5 @@ mod tests {
         assert_eq!(valid.len() - valid.iter().sum::<f32>() as usize, 316);
         let anchors: Vec<f32> = anchors.into_data().iter().collect();
         assert_eq!(anchors[0], 1e30);
-    }
-
-    #[test]
-    fn equal_scores_are_taken_in_the_order_of_the_tokens() {
-        let device = Device::flex();
-        let logits = Tensor::<3>::from_floats([[[0.0], [1.0], [0.0], [1.0], [2.0]]], &device);
-        let chosen: Vec<i64> = best_tokens(logits, 4).into_data().iter().collect();
-        assert_eq!(chosen, [4, 1, 3, 0]);
     }
 }

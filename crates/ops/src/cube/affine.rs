@@ -14,7 +14,7 @@ use cubecl::prelude::*;
 use super::batch_norm::{channel, normalize_kernel};
 use super::call::{self, Call, Launch, Meta};
 use super::layout::Layout;
-use super::reduce;
+use super::pointwise;
 use crate::Activation;
 
 /// The input's gradient.
@@ -41,9 +41,9 @@ fn gradient_kernel<F: Float, G: Float, N: Size>(
         terminate!();
     }
     let channel = channel::<N>(item, channels, run, layout);
-    let affine = reduce::affine::<N>(mean, variance, weight, bias, channel, epsilon, layout);
-    let z = reduce::before::<N>(&affine, Vector::cast_from(input[item]));
-    let d_z = reduce::through::<N>(z, Vector::cast_from(gradient[item]), activation);
+    let affine = pointwise::affine::<N>(mean, variance, weight, bias, channel, epsilon, layout);
+    let z = pointwise::before::<N>(&affine, Vector::cast_from(input[item]));
+    let d_z = pointwise::through::<N>(z, Vector::cast_from(gradient[item]), activation);
     d_input[item] = Vector::cast_from(d_z * affine.inverse_std * affine.weight);
 }
 

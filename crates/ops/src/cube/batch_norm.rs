@@ -16,6 +16,7 @@ use cubecl::prelude::*;
 
 use super::call::{self, Call, Launch, Meta};
 use super::layout::Layout;
+use super::pointwise;
 use super::reduce::{self, Terms};
 use crate::Activation;
 
@@ -42,9 +43,9 @@ pub(crate) fn normalize_kernel<F: Float, N: Size>(
         terminate!();
     }
     let channel = channel::<N>(item, channels, run, layout);
-    let affine = reduce::affine::<N>(mean, variance, weight, bias, channel, epsilon, layout);
-    let z = reduce::before::<N>(&affine, Vector::cast_from(input[item]));
-    output[item] = Vector::cast_from(reduce::activate::<N>(z, activation));
+    let affine = pointwise::affine::<N>(mean, variance, weight, bias, channel, epsilon, layout);
+    let z = pointwise::before::<N>(&affine, Vector::cast_from(input[item]));
+    output[item] = Vector::cast_from(pointwise::activate::<N>(z, activation));
 }
 
 /// The first channel of an access; `run`: accesses in a plane or in a pixel.
@@ -88,13 +89,13 @@ fn input_gradient_kernel<F: Float, G: Float, N: Size>(
         terminate!();
     }
     let channel = channel::<N>(item, channels, run, layout);
-    let affine = reduce::affine::<N>(mean, variance, weight, bias, channel, epsilon, layout);
+    let affine = pointwise::affine::<N>(mean, variance, weight, bias, channel, epsilon, layout);
     let share = Vector::<f32, N>::new(inverse_count);
-    let offset = reduce::of_channels::<N>(d_bias, channel, layout) * share;
-    let slope = reduce::of_channels::<N>(d_weight, channel, layout) * share * affine.inverse_std;
+    let offset = pointwise::of_channels::<N>(d_bias, channel, layout) * share;
+    let slope = pointwise::of_channels::<N>(d_weight, channel, layout) * share * affine.inverse_std;
     let x = Vector::<f32, N>::cast_from(input[item]);
-    let z = reduce::before::<N>(&affine, x);
-    let d_z = reduce::through::<N>(z, Vector::cast_from(gradient[item]), activation);
+    let z = pointwise::before::<N>(&affine, x);
+    let d_z = pointwise::through::<N>(z, Vector::cast_from(gradient[item]), activation);
     let scale = affine.inverse_std * affine.weight;
     d_input[item] = Vector::cast_from(scale * (d_z - offset - (x - affine.mean) * slope));
 }

@@ -79,9 +79,13 @@ pub(crate) fn on_device<K: Call>(call: K, inputs: Vec<DispatchTensor>) -> Vec<Di
                 _ => panic!("{}: tensors on different devices", K::NAME),
             });
             let outputs = <$backend as Launch>::launch(call, inputs.collect());
-            let wrap = |tensor| DispatchTensor {
-                kind: DispatchTensorKind::$backend(BackendTensor::Float(tensor)),
-                checkpointing: None,
+            let wrap = |tensor: FloatTensor<$backend>| {
+                // Both are the same type on these backends.
+                let tensor = match tensor.dtype() {
+                    DType::I32 => BackendTensor::Int(tensor),
+                    _ => BackendTensor::Float(tensor),
+                };
+                DispatchTensor { kind: DispatchTensorKind::$backend(tensor), checkpointing: None }
             };
             outputs.into_iter().map(wrap).collect()
         }};

@@ -1,64 +1,27 @@
 //! Deformable attention on GPUs: see [`crate::deformable_attention`] for the formula and the layouts.
 //!
-//! Forward, one unit takes a few channels of one head of one query through all points. Backward is
-//! two kernels. One has a unit for each location: it owns that location's and that weight's gradient
-//! and needs no other unit. The gradient of the value has no owner, since queries share cells: see
-//! [`Summation`].
+//! Forward, one unit takes a few channels of one head of one query through all points. Backward, a
+//! unit for each location owns that location's and that weight's gradient and needs no other unit. The
+//! gradient of the value has no owner, since queries share cells: see [`shares`].
 
 mod kernels;
-
-use std::sync::atomic::{AtomicBool, Ordering};
+mod places;
+mod shares;
 
 use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, TensorMetadata};
-use burn::tensor::{DType, Shape};
+use burn::tensor::Shape;
 use burn_cubecl::CubeRuntime;
 use burn_cubecl::kernel::cast;
-use burn_cubecl::ops::numeric::zeros_client;
 use burn_cubecl::tensor::CubeTensor;
-use cubecl::features::AtomicUsage;
-use cubecl::ir::{ElemType, FloatKind, Type};
 use cubecl::prelude::*;
 
-use self::kernels::{
-    Level, LevelLaunch, SizesLaunch, atomic_kernel, attend_kernel, location_gradient_kernel,
-    ordered_kernel,
-};
+use self::kernels::{attend_kernel, location_gradient_kernel};
+use self::places::{Level, LevelLaunch, SizesLaunch};
 use super::call::{self, Call, Launch, Meta};
-
-/// How the shares of a cell's gradient are added up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Summation {
-    /// Every query adds its shares to the cells it looked at, atomically: in any order, so that the
-    /// last bits differ from run to run.
-    Atomic,
-    /// Every cell collects its shares from all queries, in their order: the same bits in every run,
-    /// at the price of looking at each location once for every cell of its level.
-    Ordered,
-}
-
-/// True until a GPU has shown that the atomic sums are right: on Mesa's software device, the only one
-/// with atomic floats at hand, they were wrong for two of the tests' four cases, and why is not known.
-static DETERMINISTIC: AtomicBool = AtomicBool::new(true);
-
-/// Whether the gradients of deformable attention on GPUs have the same bits in every run, for the whole
-/// process. The default; without, devices that can add floats atomically do so.
-pub fn deterministic_gradients(wanted: bool) {
-    DETERMINISTIC.store(wanted, Ordering::Relaxed);
-}
-
-impl Summation {
-    fn best<R: CubeRuntime>(client: &ComputeClient<R>) -> Self {
-        let add = client
-            .properties()
-            .atomic_type_usage(Type::atomic(ElemType::Float(FloatKind::F32)))
-            .contains(AtomicUsage::Add);
-        if add && !DETERMINISTIC.load(Ordering::Relaxed) { Self::Atomic } else { Self::Ordered }
-    }
-}
 
 /// The sizes that every kernel needs.
 #[derive(Clone, Debug)]
@@ -73,7 +36,12 @@ pub(crate) struct Geometry {
 }
 
 impl Geometry {
-    fn new(value: &Shape, locations: &Shape, levels: Vec<[usize; 2]>, points: Vec<usize>) -> Self {
+    pub(crate) fn new(
+        value: &Shape,
+        locations: &Shape,
+        levels: Vec<[usize; 2]>,
+        points: Vec<usize>,
+    ) -> Self {
         let [batch, tokens, heads, channels] = value.dims();
         let [_, queries, _, total, _]: [usize; 5] = locations.dims();
         let cells: usize = levels.iter().map(|[height, width]| height * width).sum();
@@ -149,11 +117,7 @@ impl Call for Attend {
 
 /// Value, locations, weights and the output's gradient to the gradients of the first three.
 #[derive(Clone, Debug)]
-pub(crate) struct AttendBackward {
-    geometry: Geometry,
-    /// How to add; by default as the device can.
-    summation: Option<Summation>,
-}
+struct AttendBackward(Geometry);
 
 impl Call for AttendBackward {
     const NAME: &'static str = "deformable_attention_backward";
@@ -165,11 +129,10 @@ impl Call for AttendBackward {
     fn run<R: CubeRuntime>(&self, inputs: Vec<CubeTensor<R>>) -> Vec<CubeTensor<R>> {
         let [value, locations, weights, gradient] = call::exactly(inputs).map(call::dense);
         let gradient = cast(gradient, value.dtype);
-        let summation = self.summation.unwrap_or_else(|| Summation::best(&value.client));
-        let d_value = self.value_gradient(summation, &value, &locations, &weights, &gradient);
+        let d_value = shares::collect(&self.0, &value, &locations, &weights, &gradient);
         let [d_locations, d_weights] = [&locations, &weights]
             .map(|tensor| call::empty(tensor, Meta::new(tensor.shape(), tensor.dtype)));
-        let vector = call::vector(&value, self.geometry.channels);
+        let vector = call::vector(&value, self.0.channels);
         let items = weights.meta.num_elements();
         let (count, dim) = call::units(&value.client, items);
         let dtypes = [call::element(&value), call::element(&locations), call::element(&weights)];
@@ -187,90 +150,13 @@ impl Call for AttendBackward {
                 gradient.into_buffer_arg(),
                 d_locations.clone().into_buffer_arg(),
                 d_weights.clone().into_buffer_arg(),
-                self.geometry.level_args(),
-                self.geometry.size_args(vector),
+                self.0.level_args(),
+                self.0.size_args(vector),
                 items,
                 dtypes,
             );
         }
         vec![d_value, d_locations, d_weights]
-    }
-}
-
-impl AttendBackward {
-    #[cfg(all(test, feature = "vulkan"))]
-    pub(crate) fn with(
-        value: &Shape,
-        locations: &Shape,
-        levels: Vec<[usize; 2]>,
-        points: Vec<usize>,
-        summation: Option<Summation>,
-    ) -> Self {
-        let geometry = Geometry::new(value, locations, levels, points);
-        Self { geometry, summation }
-    }
-
-    fn value_gradient<R: CubeRuntime>(
-        &self,
-        summation: Summation,
-        value: &CubeTensor<R>,
-        locations: &CubeTensor<R>,
-        weights: &CubeTensor<R>,
-        gradient: &CubeTensor<R>,
-    ) -> CubeTensor<R> {
-        let Geometry { batch, tokens, heads, channels, queries, .. } = self.geometry;
-        let client = value.client.clone();
-        let device = value.device.clone();
-        let sum = zeros_client(client.clone(), device, value.shape(), DType::F32);
-        let address = call::address(&[&sum, locations, weights, gradient]);
-        let dtypes = [call::element(gradient), call::element(locations), call::element(weights)];
-        let items = match summation {
-            Summation::Atomic => batch * queries * heads * channels,
-            Summation::Ordered => batch * tokens * heads,
-        };
-        let (count, dim) = call::units(&client, items);
-        let [locations, weights, gradient, target] =
-            [locations, weights, gradient, &sum].map(|tensor| tensor.clone().into_buffer_arg());
-        let levels = self.geometry.level_args();
-        // SAFETY: units past the last item stop, and all indices of others follow from the shapes.
-        unsafe {
-            match summation {
-                Summation::Atomic => atomic_kernel::launch_unchecked(
-                    &client,
-                    count,
-                    dim,
-                    address,
-                    locations,
-                    weights,
-                    gradient,
-                    target,
-                    levels,
-                    self.geometry.size_args(1),
-                    items,
-                    dtypes,
-                ),
-                Summation::Ordered => {
-                    // As wide as the wider of both, the sum in 32 bits.
-                    let vector = call::vector(&sum, channels);
-                    ordered_kernel::launch_unchecked(
-                        &client,
-                        count,
-                        dim,
-                        address,
-                        vector,
-                        locations,
-                        weights,
-                        gradient,
-                        target,
-                        levels,
-                        self.geometry.size_args(vector),
-                        items,
-                        dtypes,
-                    )
-                }
-            }
-        }
-        cast(sum, value.dtype)
     }
 }
 
@@ -294,7 +180,7 @@ impl<B: Launch> Backward<B, 3> for DeformableBackward {
         let (inputs, geometry) = ops.state;
         let mut inputs = Vec::from(inputs);
         inputs.push(grads.consume::<B>(&ops.node));
-        let backward = AttendBackward { geometry, summation: None };
+        let backward = AttendBackward(geometry);
         for (node, gradient) in ops.parents.into_iter().zip(B::launch(backward, inputs)) {
             if let Some(node) = node {
                 grads.register::<B>(node.id, gradient);

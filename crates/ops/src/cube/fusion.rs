@@ -4,6 +4,7 @@
 use std::fmt;
 use std::marker::PhantomData;
 
+use burn::tensor::DType;
 use burn_cubecl::{CubeBackend, CubeRuntime};
 use burn_fusion::stream::{Operation, StreamId};
 use burn_fusion::{Fusion, FusionBackend, FusionRuntime, FusionTensor};
@@ -46,7 +47,10 @@ impl<K: Call, R: CubeRuntime> Operation<Runtime<R>> for Pending<K, R> {
         let outputs = self.call.run(inputs);
         assert_eq!(outputs.len(), self.ir.outputs.len(), "{}", K::NAME);
         for (ir, output) in self.ir.outputs.iter().zip(outputs) {
-            handles.register_float_tensor::<CubeBackend<R>>(&ir.id, output);
+            match output.dtype {
+                DType::I32 => handles.register_int_tensor::<CubeBackend<R>>(&ir.id, output),
+                _ => handles.register_float_tensor::<CubeBackend<R>>(&ir.id, output),
+            }
         }
     }
 }

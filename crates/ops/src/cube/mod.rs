@@ -18,6 +18,8 @@ mod fusion;
 mod layer_norm;
 mod layout;
 mod optimizer;
+mod pointwise;
+mod ranking;
 mod reduce;
 #[cfg(all(test, feature = "vulkan"))]
 mod tests;
@@ -34,8 +36,8 @@ use burn::tensor::{DType, Device, Tensor};
 use crate::Activation;
 pub(crate) use batch_norm::Normalized;
 pub(crate) use call::Launch;
-pub use deformable::deterministic_gradients;
 pub(crate) use optimizer::{blend_all, global_norm, update_all};
+pub(crate) use ranking::best_of_rows;
 
 /// The operations that have kernels for GPUs; what they compute says [`crate::flex::Fused`].
 #[backend_extension(Cuda: cfg(feature = "cuda"), WebGpu: cfg(feature = "vulkan"), Autodiff)]

@@ -5,10 +5,12 @@
 //! like a pass. `DEIM_TEST_DEVICE=cuda` runs them on CUDA, if that feature is on as well.
 
 mod batch_norm;
+mod conv;
 mod deformable;
 mod depthwise;
 mod layer_norm;
 mod optimizer;
+mod ranking;
 
 use std::sync::LazyLock;
 

@@ -25,7 +25,7 @@ fn normalize(
     let input = if pixels { input.permute([0, 3, 1, 2]) } else { input };
     let weight = tensor([channels], 11, device);
     let bias = tensor([channels], 12, device);
-    let BatchNormOutput { output, mean, variance } =
+    let BatchNormOutput { output, mean, variance, .. } =
         normalize(input, weight.clone(), bias.clone(), 1e-5, activation);
     let mut results =
         run((output, vec![gradient_of(&leaf), gradient_of(&weight), gradient_of(&bias)]));
@@ -98,7 +98,7 @@ fn a_channel_of_one_value_has_no_variance_and_gives_its_bias() {
     let input = Tensor::<4>::full([2, 4, 3, 3], -7.25, &device);
     let weight = Tensor::<1>::ones([4], &device);
     let bias = tensor::<1>([4], 12, &device);
-    let BatchNormOutput { output, mean, variance } =
+    let BatchNormOutput { output, mean, variance, .. } =
         batch_norm_train(input, weight, bias.clone(), 1e-5, Activation::Identity);
     assert_eq!(floats(mean.into_data()), [-7.25; 4]);
     assert_eq!(floats(variance.into_data()), [0.0; 4]);

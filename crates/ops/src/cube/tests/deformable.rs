@@ -1,8 +1,7 @@
 use burn::tensor::{DType, Device, FloatDType, Shape, Tensor};
 
 use super::{cpu, floats, gpu, gradient_of, run, tensor};
-use crate::cube::call::on_device;
-use crate::cube::deformable::{AttendBackward, Summation};
+use crate::cube::deformable::Geometry;
 use crate::deformable::{composed, deformable_attention};
 use crate::tests::{assert_close, values};
 
@@ -72,53 +71,86 @@ fn attention_and_its_gradients_equal_the_composed_path() {
     }
 }
 
-/// The gradients of a case with a way to add.
-fn gradients(sizes: &Sizes, summation: Option<Summation>) -> Vec<Vec<f32>> {
-    let device = gpu().inner();
+/// The value's gradient where the output's is `gradient`.
+fn value_gradient(sizes: &Sizes, gradient: Tensor<3>, device: &Device) -> Vec<f32> {
     let Sizes { batch, queries, heads, channels, .. } = *sizes;
     let total = sizes.points.iter().sum();
-    let value: Tensor<4> = tensor([batch, sizes.tokens(), heads, channels], 1, &device);
-    let locations = tensor::<5>([batch, queries, heads, total, 2], 2, &device) * 0.9 + 0.5;
-    let weights: Tensor<4> = tensor([batch, queries, heads, total], 3, &device);
-    let output: Tensor<3> = tensor([batch, queries, heads * channels], 99, &device);
-    let call = AttendBackward::with(
-        &value.shape(),
-        &locations.shape(),
-        sizes.levels.clone(),
-        sizes.points.clone(),
-        summation,
-    );
-    let inputs = vec![
-        value.into_dispatch(),
-        locations.into_dispatch(),
-        weights.into_dispatch(),
-        output.into_dispatch(),
-    ];
-    let mut outputs = on_device(call, inputs).into_iter();
-    let mut next = || outputs.next().expect("three gradients");
-    vec![
-        floats(Tensor::<4>::from_dispatch(next()).into_data()),
-        floats(Tensor::<5>::from_dispatch(next()).into_data()),
-        floats(Tensor::<4>::from_dispatch(next()).into_data()),
-    ]
+    let value = tensor([batch, sizes.tokens(), heads, channels], 1, device);
+    let locations = tensor([batch, queries, heads, total, 2], 2, device) * 0.9 + 0.5;
+    let weights = tensor([batch, queries, heads, total], 3, device);
+    let output =
+        deformable_attention(value.clone(), locations, weights, &sizes.levels, &sizes.points);
+    let found = (output * gradient).sum().backward();
+    floats(value.grad(&found).expect("a gradient").into_data())
+}
+
+/// A gradient of the output of a case.
+fn some_gradient(sizes: &Sizes, device: &Device) -> Tensor<3> {
+    let Sizes { batch, queries, heads, channels, .. } = *sizes;
+    tensor([batch, queries, heads * channels], 99, device).detach()
 }
 
 #[test]
-#[ignore = "WGSL has no atomic floats: DEIM_TEST_DEVICE=cuda and --include-ignored"]
-fn atomic_sums_of_a_cells_gradient_equal_the_ordered_ones() {
-    for sizes in cases() {
-        let ordered = gradients(&sizes, Some(Summation::Ordered));
-        assert_close("the sums", &gradients(&sizes, Some(Summation::Atomic)), &ordered);
-    }
-}
-
-#[test]
-fn ordered_gradients_have_the_same_bits_in_every_run() {
-    let sizes = &cases()[2];
-    let first = gradients(sizes, Some(Summation::Ordered));
+fn the_values_gradient_has_the_same_bits_in_every_run() {
+    let (sizes, device) = (&cases()[2], gpu());
+    let first = value_gradient(sizes, some_gradient(sizes, &device), &device);
     for _ in 0..5 {
-        assert_eq!(gradients(sizes, Some(Summation::Ordered)), first);
+        assert_eq!(value_gradient(sizes, some_gradient(sizes, &device), &device), first);
     }
+}
+
+#[test]
+fn the_values_gradient_is_as_exact_for_gradients_of_any_size() {
+    for sizes in cases() {
+        for scale in [1e-17, 1e-6, 1.0, 1e9, 1e24] {
+            let [expected, found] = [cpu(), gpu()].map(|device| {
+                let gradient = some_gradient(&sizes, &device) * scale;
+                // In the tests' own size, which tolerances are made for.
+                let found = value_gradient(&sizes, gradient, &device);
+                vec![found.into_iter().map(|value| value / scale).collect()]
+            });
+            assert_close(&format!("of size {scale:e}"), &found, &expected);
+        }
+    }
+}
+
+#[test]
+fn small_gradients_keep_their_bits_beside_large_ones() {
+    // One query a million times as loud as the others, in one image of two.
+    let sizes = &cases()[2];
+    let [expected, found] = [cpu(), gpu()].map(|device| {
+        let loud = Tensor::<3>::ones([1, 1, 1], &device) * 1e6;
+        let gradient = some_gradient(sizes, &device);
+        let first = gradient.clone().narrow(0, 0, 1).narrow(1, 0, 1);
+        let gradient = gradient.slice_assign([0..1, 0..1], first * loud);
+        let all = value_gradient(sizes, gradient, &device);
+        vec![all[all.len() / 2..].to_vec()]
+    });
+    assert_close("the quiet image", &found, &expected);
+}
+
+#[test]
+fn a_gradient_that_is_no_number_is_not_hidden() {
+    let (sizes, device) = (&cases()[0], gpu());
+    for strange in [f32::NAN, f32::INFINITY] {
+        let gradient = some_gradient(sizes, &device);
+        let one = Tensor::<3>::full([1, 1, 1], strange, &device);
+        let gradient = gradient.slice_assign([0..1, 0..1, 0..1], one);
+        let found = value_gradient(sizes, gradient, &device);
+        assert!(found.iter().any(|value| !value.is_finite()), "{strange}");
+    }
+}
+
+#[test]
+fn many_queries_may_look_at_one_cell() {
+    let [expected, found] = [cpu(), gpu()].map(|device| {
+        let value = tensor([1, 4, 1, 4], 1, &device);
+        let locations = Tensor::<5>::full([1, 3000, 1, 2, 2], 0.25, &device);
+        let weights = tensor([1, 3000, 1, 2], 3, &device);
+        let output = deformable_attention(value.clone(), locations, weights, &[[2, 2]], &[2]);
+        run((output, vec![gradient_of(&value)]))
+    });
+    assert_close("one cell", &found, &expected);
 }
 
 #[test]
@@ -240,7 +272,7 @@ fn shapes_that_do_not_fit_are_named() {
     let panic = std::panic::catch_unwind(|| {
         let value = Shape::new([1, 5, 1, 1]);
         let locations = Shape::new([1, 1, 1, 1, 2]);
-        AttendBackward::with(&value, &locations, vec![[2, 2]], vec![1], None);
+        Geometry::new(&value, &locations, vec![[2, 2]], vec![1]);
     });
     let message = *panic.unwrap_err().downcast::<String>().unwrap();
     assert!(message.contains("the levels' sizes must add up to the tokens"), "{message}");
