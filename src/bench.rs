@@ -1,10 +1,12 @@
 //! `deim bench`: how long a training step and an evaluation of a detector take, how fast the detectors
-//! of an experiment are, how fast images are made, and what bf16 changes.
+//! of an experiment are, how fast images are made, what bf16 changes, and how far equal runs are apart.
 
 mod data;
 mod latency;
 mod measure;
+mod noise;
 mod precision;
+mod trial;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -20,7 +22,7 @@ use crate::output::{DONE, Outcome};
 use measure::{Measured, measure};
 
 /// Time a training step or an evaluation of a detector, on images of noise, or the making of batches;
-/// compare precisions.
+/// compare precisions, and runs of one seed.
 #[derive(clap::Args)]
 #[command(after_help = "Example: deim bench train --model r18 --size 320 --batch 4 --threads 2")]
 pub struct Args {
@@ -37,6 +39,7 @@ enum What {
     Latency(latency::Args),
     Data(data::Args),
     Precision(Box<precision::Args>),
+    Noise(Box<noise::Args>),
 }
 
 #[derive(clap::Args)]
@@ -87,6 +90,7 @@ pub fn run(args: Args) -> Outcome {
         What::Latency(args) => return latency::run(args),
         What::Data(args) => return data::run(args),
         What::Precision(args) => return precision::run(args),
+        What::Noise(args) => return noise::run(args),
     };
     if options.size == 0 || !options.size.is_multiple_of(32) {
         bail!("--size: expected a multiple of 32, found {}", options.size);

@@ -1,19 +1,12 @@
 //! `deim bench precision`: how far training in bf16 strays from training in float32.
 
-use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
 
-use anyhow::{Context, bail};
-use burn::tensor::Device;
-use deim_data::Splits;
 use deim_spec::Config;
 use deim_spec::config::Precision;
-use deim_train::events::Event;
-use deim_train::run::{Job, run as train};
 use serde::Serialize;
 
+use super::trial::{Drift, Subject, Trial, difference, drift, mean};
 use crate::output::{DONE, FAILED, Outcome};
 use crate::selection::Variant;
 
@@ -70,22 +63,11 @@ struct Compared {
     window: usize,
     #[serde(flatten)]
     drift: Drift,
-    f32: Trained,
-    bf16: Trained,
+    f32: Trial,
+    bf16: Trial,
     #[serde(skip_serializing_if = "Option::is_none")]
     control: Option<Control>,
     version: &'static str,
-}
-
-/// How far a run is from that in float32.
-#[derive(Serialize)]
-struct Drift {
-    /// The largest difference of two means over a window, as a share of float32's.
-    largest_difference: f64,
-    /// The step that this window ends with, counted from 1.
-    at_step: usize,
-    /// The difference of the means over all steps.
-    difference_of_means: f64,
 }
 
 /// Float32 once more, started a little otherwise.
@@ -94,59 +76,38 @@ struct Control {
     #[serde(flatten)]
     drift: Drift,
     #[serde(flatten)]
-    run: Trained,
+    run: Trial,
 }
 
 /// What the control's learning rate is multiplied with.
 const NEXT_TO_NOTHING: f64 = 1.0 + 1e-6;
 
-/// The first steps of a run.
-#[derive(Serialize)]
-struct Trained {
-    /// The whole loss of each step.
-    losses: Vec<f64>,
-    /// A step with everything around it: its batch, and starting up.
-    mean_ms: f64,
-}
-
 pub fn run(args: &Args) -> Outcome {
-    let experiment = args.variant.load(&args.name, Some(1))?;
-    let count = experiment.rows.len();
-    let Some(row) = args.row.checked_sub(1).and_then(|index| experiment.rows.get(index)) else {
-        bail!("--row {}: expected 1 to {count}, the rows of {}", args.row, experiment.name);
-    };
-    let inputs = args.variant.inputs.inputs()?;
-    let mut config = inputs.settle(&row.config)?;
+    let mut subject = Subject::open(&args.variant, &args.name, args.row, args.seed, args.threads)?;
     // Nothing is measured but losses.
-    config.eval.every = u32::MAX;
-    let place = inputs.place_of(&config.data);
-    let splits = deim_data::open(&config.data, place.as_ref())?;
-    let pretrained = inputs.weights_of(&config)?;
-    let devices = args.variant.device.open()?;
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    deim_train::threads::compute_with(args.threads.map_or(cores, usize::from));
-
+    subject.config.eval.every = u32::MAX;
     let steps = args.steps as usize;
-    let train_first = |config: &Config| {
-        first_steps(config, args.seed, &devices, &splits, pretrained.as_deref(), steps)
+    let train = |change: &dyn Fn(&mut Config)| {
+        let mut config = subject.config.clone();
+        change(&mut config);
+        subject.train(&config, Some(steps))
     };
-    config.model.precision = Precision::F32;
-    let f32 = train_first(&config)?;
+    let f32 = train(&|config| config.model.precision = Precision::F32)?;
     let window = (args.window as usize).min(steps);
     let control = args.control.then(|| {
-        let mut config = config.clone();
-        config.optimizer.lr *= NEXT_TO_NOTHING;
-        let run = train_first(&config)?;
+        let run = train(&|config| {
+            config.model.precision = Precision::F32;
+            config.optimizer.lr *= NEXT_TO_NOTHING;
+        })?;
         anyhow::Ok(Control { drift: drift(&f32.losses, &run.losses, window), run })
     });
     let control = control.transpose()?;
-    config.model.precision = Precision::Bf16;
-    let bf16 = train_first(&config)?;
+    let bf16 = train(&|config| config.model.precision = Precision::Bf16)?;
     let compared = Compared {
         what: "precision",
-        experiment: experiment.name.clone(),
-        scale: experiment.scale.clone(),
-        row: row.title(),
+        experiment: subject.experiment,
+        scale: subject.scale,
+        row: subject.row,
         seed: args.seed,
         device: args.variant.device.to_string(),
         steps,
@@ -165,83 +126,6 @@ pub fn run(args: &Args) -> Outcome {
     // What is not a number is not within anything.
     let holds = args.within.is_none_or(|within| compared.drift.largest_difference <= within);
     Ok(ExitCode::from(if holds { DONE } else { FAILED }))
-}
-
-/// Trains so many steps, as `deim run` would, and leaves nothing behind.
-fn first_steps(
-    config: &Config,
-    seed: u64,
-    devices: &[Device],
-    splits: &Splits,
-    pretrained: Option<&Path>,
-    steps: usize,
-) -> anyhow::Result<Trained> {
-    let folder = Scratch::new()?;
-    let stop = AtomicBool::new(false);
-    let job = Job {
-        config,
-        seed,
-        cell: "precision",
-        devices: devices.to_vec(),
-        directory: &folder.0,
-        workers: 1,
-        pretrained,
-        stop: &stop,
-        splits,
-    };
-    let mut losses = Vec::with_capacity(steps);
-    let start = Instant::now();
-    train(&job, &mut |event| {
-        if let Event::Step { loss, .. } = event {
-            losses.push(*loss);
-            if losses.len() == steps {
-                stop.store(true, Ordering::SeqCst);
-            }
-        }
-    })?;
-    if losses.len() < steps {
-        bail!("--steps {steps}: the cell has {} steps", losses.len());
-    }
-    let mean_ms = 1000.0 * start.elapsed().as_secs_f64() / steps as f64;
-    Ok(Trained { losses, mean_ms: (100.0 * mean_ms).round() / 100.0 })
-}
-
-/// A folder for the checkpoint that a stopped run writes, gone when this is.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new() -> anyhow::Result<Self> {
-        let path = std::env::temp_dir().join(format!("deim-precision-{}", std::process::id()));
-        std::fs::create_dir(&path).with_context(|| format!("cannot create {}", path.display()))?;
-        Ok(Self(path))
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        if let Err(error) = std::fs::remove_dir_all(&self.0) {
-            eprintln!("note: {} was left behind: {error}", self.0.display());
-        }
-    }
-}
-
-/// How far the losses of another run are from those in float32, by means over `window` steps.
-fn drift(f32: &[f64], other: &[f64], window: usize) -> Drift {
-    let means = f32.windows(window).zip(other.windows(window));
-    let differences = means.map(|(f32, other)| difference(mean(f32), mean(other)));
-    let largest = differences.zip(window..).max_by(|a, b| a.0.total_cmp(&b.0));
-    let (largest_difference, at_step) = largest.unwrap_or((f64::NAN, 0));
-    let difference_of_means = difference(mean(f32), mean(other));
-    Drift { largest_difference, at_step, difference_of_means }
-}
-
-/// As a share of the first.
-fn difference(f32: f64, other: f64) -> f64 {
-    (other - f32).abs() / f32.abs()
-}
-
-fn mean(values: &[f64]) -> f64 {
-    values.iter().sum::<f64>() / values.len() as f64
 }
 
 fn print(compared: &Compared) {
@@ -266,21 +150,4 @@ fn print(compared: &Compared) {
     }
     let Compared { f32, bf16, .. } = compared;
     println!("  a step took {:.1} ms in f32, {:.1} ms in bf16", f32.mean_ms, bf16.mean_ms);
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_largest_difference_is_of_means_and_not_of_single_steps() {
-        let f32 = [2.0, 4.0, 2.0, 4.0, 2.0];
-        // The steps swap places and differ by half; the means only where one is new.
-        let bf16 = [4.0, 2.0, 4.0, 2.0, 2.3];
-        let found = drift(&f32, &bf16, 2);
-        assert_eq!(found.at_step, 5);
-        assert!((found.largest_difference - (3.0 - 2.15) / 3.0).abs() < 1e-12);
-        assert!((found.difference_of_means - 0.3 / 14.0).abs() < 1e-12);
-        assert!(drift(&[1.0, f64::NAN], &[1.0, 1.0], 1).largest_difference.is_nan());
-    }
 }
