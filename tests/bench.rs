@@ -1,6 +1,8 @@
 //! `deim bench`: what it prints, and what it says of a wrong command line.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod micro;
+
 use std::process::{Command, Output};
 
 fn bench(arguments: &[&str]) -> Output {
@@ -60,4 +62,28 @@ fn training_in_bf16_is_compared_with_float32_step_by_step() {
     assert_eq!(output.status.code(), Some(1));
     let output = bench(&["precision", "gamma", "--row", "9"]);
     assert_eq!(output.status.code(), Some(2));
+}
+
+#[test]
+fn runs_of_one_seed_have_the_same_bits_on_a_cpu() {
+    let lab = micro::Lab::new();
+    let told = lab.deim(&["bench", "noise", "micro", "--times", "2", "--same"]);
+    assert_eq!(told.code, Some(0), "{told}");
+    assert!(told.out.contains("the same bits in every step of every run"), "{told}");
+    assert!(told.out.contains("standard deviation 0.00"), "{told}");
+    assert!(told.out.contains("weights  the same bits at the end"), "{told}");
+    assert!(!lab.path().join("results").exists(), "a measurement is no entry in a ledger");
+}
+
+#[test]
+fn runs_of_some_steps_are_compared_by_their_losses_alone() {
+    let lab = micro::Lab::new();
+    let told = lab.deim(&["bench", "noise", "micro", "--steps", "2", "--json"]);
+    assert_eq!(told.code, Some(0), "{told}");
+    let noise: serde_json::Value = serde_json::from_str(&told.out).unwrap();
+    assert_eq!((&noise["what"], &noise["steps"]), (&"noise".into(), &2.into()));
+    assert!(noise["first_difference"].is_null() && noise.get("ap").is_none(), "{noise}");
+    let told = lab.deim(&["bench", "noise", "micro", "--steps", "1000"]);
+    assert_eq!(told.code, Some(2), "{told}");
+    assert!(told.err.contains("--steps 1000: the cell has 15 steps"), "{told}");
 }

@@ -17,7 +17,7 @@ use crate::selection::Variant;
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   deim bench noise gamma --steps 50
-  deim bench noise gamma --row 2 --runs 3 --device cuda --json >> results/bench/noise.json")]
+  deim bench noise gamma --row 2 --times 3 --device cuda --json >> results/bench/noise.json")]
 pub struct Args {
     /// Name of an experiment, or path of its file.
     name: String,
@@ -27,9 +27,9 @@ pub struct Args {
     /// Seed of the weights and draws.
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// Times to train it.
+    /// How often to train it.
     #[arg(long, default_value_t = 2, value_name = "N", value_parser = clap::value_parser!(u32).range(2..))]
-    runs: u32,
+    times: u32,
     /// Train only the first steps: losses are compared, but there is no AP.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     steps: Option<u32>,
@@ -85,9 +85,9 @@ pub fn run(args: &Args) -> Outcome {
     }
     let steps = args.steps.map(|steps| steps as usize);
     let mut trials = Vec::new();
-    for run in 1..=args.runs {
+    for run in 1..=args.times {
         let trial = subject.train(&subject.config, steps)?;
-        eprintln!("run {run} of {}: {:.1} ms a step", args.runs, trial.mean_ms);
+        eprintln!("run {run} of {}: {:.1} ms a step", args.times, trial.mean_ms);
         trials.push(trial);
     }
     let devices: &Devices = &args.variant.device;

@@ -10,8 +10,8 @@ use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::flex::FlexTensor;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Dispatch, Flex};
-use burn::tensor::Tensor;
 use burn::tensor::ops::{ConvOptions, PadMode};
+use burn::tensor::{Int, Tensor};
 use rayon::prelude::*;
 
 #[cfg(target_arch = "x86_64")]
@@ -62,11 +62,26 @@ pub(crate) fn composed(
     stride: usize,
     [before, after]: [usize; 2],
 ) -> Tensor<4> {
-    let options = ConvOptions::new([stride; 2], [before; 2], [1, 1], 1);
     let extra = after.saturating_sub(before);
     let input =
         if extra > 0 { input.pad((0, extra, 0, extra), PadMode::Constant(0.0)) } else { input };
+    // On GPUs the input's gradient is zero everywhere in Burn if the kernel leaves pixels out.
+    let leaves_out = weight.dims()[2] == 1 && stride > 1 && before == 0;
+    let (input, stride) = if leaves_out { (every(input, stride), 1) } else { (input, stride) };
+    let options = ConvOptions::new([stride; 2], [before; 2], [1, 1], 1);
     burn::tensor::module::conv2d(input, weight, None, options)
+}
+
+/// Every so many pixels of rows and columns, from the first on.
+fn every(input: Tensor<4>, step: usize) -> Tensor<4> {
+    let device = input.device();
+    let [_, _, height, width] = input.dims();
+    let places = |size: usize| Tensor::arange_step(0..size as i64, step, &device.clone().inner());
+    let [rows, columns] = [height, width].map(places);
+    let to_device = |places: Tensor<1, Int>| {
+        if device.is_autodiff() { Tensor::from_inner(places) } else { places }
+    };
+    input.select(2, to_device(rows)).select(3, to_device(columns))
 }
 
 /// Columns that a matrix product should have before images are put together.
