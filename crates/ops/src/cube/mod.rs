@@ -21,7 +21,7 @@ mod optimizer;
 mod pointwise;
 mod ranking;
 mod reduce;
-#[cfg(all(test, feature = "vulkan"))]
+#[cfg(test)]
 mod tests;
 
 #[cfg(feature = "cuda")]

@@ -1,8 +1,9 @@
 //! Every kernel on a GPU-like device against the CPU's kernel and against the composed path on the
 //! same device: values and all gradients.
 //!
-//! They run on a Vulkan device, for which a software one will do, and fail without: to skip would look
-//! like a pass. `DEIM_TEST_DEVICE=cuda` runs them on CUDA, if that feature is on as well.
+//! With the feature `vulkan` they run on a Vulkan device, for which a software one will do, and fail
+//! without: to skip would look like a pass. With `cuda` alone, or `DEIM_TEST_DEVICE=cuda` beside it, they
+//! run on CUDA.
 
 mod batch_norm;
 mod conv;
@@ -12,34 +13,38 @@ mod layer_norm;
 mod optimizer;
 mod ranking;
 
-use std::sync::LazyLock;
-
-use burn::backend::{Backend, WebGpu};
-use burn::tensor::{Device, DeviceKind, Gradients, Tensor, TensorData};
+use burn::tensor::{Device, Gradients, Tensor, TensorData};
 
 use crate::tests::values;
 
 /// The device under test, with gradients.
 fn gpu() -> Device {
-    let wanted = std::env::var("DEIM_TEST_DEVICE").unwrap_or_else(|_| "vulkan".to_owned());
+    let usual = if cfg!(feature = "vulkan") { "vulkan" } else { "cuda" };
+    let wanted = std::env::var("DEIM_TEST_DEVICE").unwrap_or_else(|_| usual.to_owned());
     let device = match wanted.as_str() {
-        "vulkan" => {
-            static FOUND: LazyLock<usize> = LazyLock::new(|| {
-                // Of every type, software included; Burn panics if there is no default device.
-                std::panic::catch_unwind(|| WebGpu::device_count(4)).unwrap_or(0)
-            });
-            assert!(
-                *FOUND > 0,
-                "no Vulkan device: install one, such as the software device of Debian's \
-                 mesa-vulkan-drivers, or leave the feature `vulkan` away"
-            );
-            Device::webgpu(DeviceKind::DefaultDevice)
-        }
+        #[cfg(feature = "vulkan")]
+        "vulkan" => vulkan(),
         #[cfg(feature = "cuda")]
         "cuda" => Device::cuda(0),
-        other => panic!("DEIM_TEST_DEVICE={other}: expected vulkan or, with its feature, cuda"),
+        other => panic!("DEIM_TEST_DEVICE={other}: expected vulkan or cuda, with its feature"),
     };
     device.autodiff()
+}
+
+#[cfg(feature = "vulkan")]
+fn vulkan() -> Device {
+    use burn::backend::{Backend, WebGpu};
+
+    static FOUND: std::sync::LazyLock<usize> = std::sync::LazyLock::new(|| {
+        // Of every type, software included; Burn panics if there is no default device.
+        std::panic::catch_unwind(|| WebGpu::device_count(4)).unwrap_or(0)
+    });
+    assert!(
+        *FOUND > 0,
+        "no Vulkan device: install one, such as the software device of Debian's \
+         mesa-vulkan-drivers, or leave the feature `vulkan` away"
+    );
+    Device::webgpu(burn::tensor::DeviceKind::DefaultDevice)
 }
 
 fn cpu() -> Device {
