@@ -31,7 +31,7 @@ pub fn attention(
         let (keys, values) = (widened(keys), widened(values));
         return through_32_bits(queries, |queries| attention(queries, keys, values, blocked));
     }
-    // TF32 rounds between the two products, as a GPU's path computes them.
+    // What is done to factors is done between the two products, too, as a GPU's path computes them.
     if tf32::is_on(&queries) || !flex::serves(&queries) {
         return composed(queries, keys, values, blocked);
     }

@@ -41,7 +41,7 @@ pub use optimizer::{AdamW, blend, blend_all, global_norm, update_all};
 pub use precision::{like, through_32_bits, widened};
 pub use ranking::best_of_rows;
 pub use readback::{read, read_both, readings};
-pub use tf32::{in_tf32, matmul};
+pub use tf32::{in_full, in_tf32, matmul};
 
 #[cfg(test)]
 mod tests;

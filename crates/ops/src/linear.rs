@@ -31,7 +31,7 @@ pub fn linear<const D: usize>(
     if tf32::is_on(&input) {
         // Matrix units see neither bias nor activation.
         let none = bias.zeros_like();
-        let map = |input, weight| linear(input, weight, none, Activation::Identity);
+        let map = |input, weight| linear(input, weight, none.clone(), Activation::Identity);
         let mapped = tf32::product(input, weight, map) + bias.unsqueeze();
         return activation.apply(mapped);
     }
