@@ -21,27 +21,35 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
 
-pub use arithmetic::Arithmetic;
+pub use arithmetic::{Arithmetic, Setting};
 pub use case::CaseError;
 pub use find::FindError;
 pub use report::{CaseReport, Outcome, Part, Report, Worst};
 
 /// Verifies every case below the given folders, in the order of their paths.
 pub fn run(folders: &[PathBuf], device: &Device) -> Result<Report, FindError> {
-    run_each(folders, device, |_| {})
+    run_each(folders, &Setting::of(device.clone()), |_| {})
 }
 
-/// As [`run`], and hands each report over as soon as it is there.
+/// As [`run`], and hands each report over as soon as it is there. Where products are split, the
+/// detectors are measured without that, too.
 pub fn run_each(
     folders: &[PathBuf],
-    device: &Device,
+    setting: &Setting,
     mut done: impl FnMut(&CaseReport),
 ) -> Result<Report, FindError> {
     let mut cases = Vec::new();
     for folder in find::cases(folders)? {
-        let report = verify(&folder, device);
+        let report = verify(&folder, setting);
         done(&report);
+        // Where there was nothing to compare, there is nothing to measure.
+        let compared = report.compared > 0;
         cases.push(report);
+        if setting.split && compared {
+            let report = measured(&folder, Arithmetic::AsItTrains, setting);
+            report.iter().for_each(&mut done);
+            cases.extend(report);
+        }
     }
     Ok(Report { cases })
 }
@@ -52,15 +60,13 @@ pub fn run_each(
 pub fn measure(
     folders: &[PathBuf],
     arithmetics: &[Arithmetic],
-    device: &Device,
+    setting: &Setting,
     mut done: impl FnMut(&CaseReport),
 ) -> Result<Report, FindError> {
     let mut cases = Vec::new();
     for folder in find::cases(folders)? {
         for &arithmetic in arithmetics {
-            let attempt = AssertUnwindSafe(|| kinds::measure(&folder, arithmetic, device));
-            let report =
-                catch_unwind(attempt).unwrap_or_else(|cause| Some(panicked(&folder, &*cause)));
+            let report = measured(&folder, arithmetic, setting);
             report.iter().for_each(&mut done);
             cases.extend(report);
         }
@@ -69,10 +75,19 @@ pub fn measure(
 }
 
 /// Verifies one case. Whatever is wrong with its files becomes a failure, never a panic.
-fn verify(folder: &Path, device: &Device) -> CaseReport {
+fn verify(folder: &Path, setting: &Setting) -> CaseReport {
+    let verify = || setting.run(Arithmetic::F32, || kinds::verify(folder, setting));
     // Cases are checked before they are used; this is for what a check forgot.
-    let attempt = AssertUnwindSafe(|| kinds::verify(folder, device));
-    catch_unwind(attempt).unwrap_or_else(|cause| panicked(folder, &*cause))
+    catch_unwind(AssertUnwindSafe(verify)).unwrap_or_else(|cause| panicked(folder, &*cause))
+}
+
+/// Measures one case, likewise; none where it runs no detector.
+fn measured(folder: &Path, arithmetic: Arithmetic, setting: &Setting) -> Option<CaseReport> {
+    let device = &setting.device;
+    let measure = || setting.run(arithmetic, || kinds::measure(folder, arithmetic, device));
+    let precision = Some(arithmetic);
+    catch_unwind(AssertUnwindSafe(measure))
+        .unwrap_or_else(|cause| Some(CaseReport { precision, ..panicked(folder, &*cause) }))
 }
 
 fn panicked(folder: &Path, cause: &(dyn Any + Send)) -> CaseReport {

@@ -25,15 +25,17 @@ impl Report {
         ]
     }
 
-    /// The case that came closest to its tolerance, or went furthest beyond it.
+    /// The case that came closest to its tolerance, or went furthest beyond it, of those that were judged.
     pub fn worst(&self) -> Option<(&CaseReport, &Worst)> {
-        let worst = self.cases.iter().filter_map(|case| Some((case, case.worst.as_ref()?)));
+        let judged = self.cases.iter().filter(|case| case.precision.is_none());
+        let worst = judged.filter_map(|case| Some((case, case.worst.as_ref()?)));
         worst.max_by(|(_, a), (_, b)| a.of_tolerance.total_cmp(&b.of_tolerance))
     }
 
-    /// Whether every case passed; a skipped case has shown nothing.
+    /// Whether every case passed; a skipped case has shown nothing. What was only measured decides
+    /// nothing, unless it gave no number at all.
     pub fn all_passed(&self) -> bool {
-        self.cases.iter().all(|case| case.outcome == Outcome::Pass)
+        self.cases.iter().all(|case| matches!(case.outcome, Outcome::Pass | Outcome::Info))
     }
 
     /// Whether there was something to measure, and every case could be.
@@ -142,7 +144,10 @@ impl CaseReport {
         let worst = format!("{worst}{}", parts.chain(notes).collect::<String>());
         match &self.outcome {
             Outcome::Pass => format!("PASS  {}{worst}", self.name),
-            Outcome::Fail { reason } => format!("FAIL  {}{worst}  {reason}", self.name),
+            Outcome::Fail { reason } => {
+                let measured = self.precision.map(|precision| format!("{precision}: "));
+                format!("FAIL  {}{worst}  {}{reason}", self.name, measured.unwrap_or_default())
+            }
             Outcome::Skip { reason } => format!("SKIP  {}  {reason}", self.name),
             Outcome::Info => {
                 let parts = self.parts.iter().map(|part| {

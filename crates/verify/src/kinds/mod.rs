@@ -29,7 +29,7 @@ use std::path::Path;
 
 use burn::tensor::Device;
 
-use crate::arithmetic::Arithmetic;
+use crate::arithmetic::{Arithmetic, Setting};
 use crate::case::{self, Case, CaseError};
 use crate::compare::Check;
 use crate::report::{self, CaseReport, Outcome};
@@ -77,6 +77,15 @@ const ON_THE_HOST: [&str; 8] = [
 /// Measures a case in an arithmetic.
 type Measure = fn(&Case, Arithmetic, &Device, &mut Check) -> Result<(), CaseError>;
 
+/// How a kind is measured; none where it runs no detector.
+fn measure_of(kind: &str) -> Option<Measure> {
+    match kind {
+        "model_eval" => Some(measured::model_eval),
+        "train_step" => Some(train_step::measure),
+        _ => None,
+    }
+}
+
 /// Measures the case in a folder; none where it runs no detector.
 pub fn measure(folder: &Path, arithmetic: Arithmetic, device: &Device) -> Option<CaseReport> {
     let table = match case::table(folder) {
@@ -84,11 +93,7 @@ pub fn measure(folder: &Path, arithmetic: Arithmetic, device: &Device) -> Option
         Err(error) => return Some(CaseReport::failed(folder, None, error.to_string())),
     };
     let kind = table.get("kind")?.as_str()?.to_owned();
-    let measure: Measure = match kind.as_str() {
-        "model_eval" => measured::model_eval,
-        "train_step" => train_step::measure,
-        _ => return None,
-    };
+    let measure = measure_of(&kind)?;
     let mut check = Check::default();
     let result = Case::load(folder, table, true)
         .and_then(|case| measure(&case, arithmetic, device, &mut check));
@@ -105,7 +110,7 @@ pub fn measure(folder: &Path, arithmetic: Arithmetic, device: &Device) -> Option
 }
 
 /// Verifies the case in a folder.
-pub fn verify(folder: &Path, device: &Device) -> CaseReport {
+pub fn verify(folder: &Path, Setting { device, split }: &Setting) -> CaseReport {
     let table = match case::table(folder) {
         Ok(table) => table,
         Err(error) => return CaseReport::failed(folder, None, error.to_string()),
@@ -125,6 +130,9 @@ pub fn verify(folder: &Path, device: &Device) -> CaseReport {
     let mut check = Check::default();
     if *device != Device::flex() && ON_THE_HOST.contains(&kind.as_str()) {
         check.notes.push("needs no device".into());
+    }
+    if *split && measure_of(&kind).is_some() {
+        check.notes.push("products split".into());
     }
     let result =
         Case::load(folder, table, arrays).and_then(|case| verify(&case, device, &mut check));
