@@ -80,5 +80,13 @@ fn main() -> ExitCode {
         Command::Weights(args) => weights::run(args),
         Command::Bench(args) => bench::run(args),
     };
-    result.unwrap_or_else(|error| output::fail(&error))
+    let code = result.unwrap_or_else(|error| output::fail(&error));
+    match deim_lab::faults() {
+        0 => {}
+        count => eprintln!(
+            "note: {count} panics of a GPU's thread stand above; unless autotune was discarding \
+             candidates, numbers that came after them mean nothing (docs/cuda.md)"
+        ),
+    }
+    code
 }

@@ -30,6 +30,7 @@ pub mod why;
 pub mod work;
 pub mod worker;
 
+pub use deim_ops::faults;
 pub use device::{DeviceChoice, Devices};
 pub use error::LabError;
 pub use finished::FinishedCell;

@@ -13,6 +13,7 @@ mod deformable;
 mod depthwise;
 #[cfg(target_arch = "x86_64")]
 mod direct;
+mod faults;
 mod flex;
 mod joint;
 mod layer_norm;
@@ -33,6 +34,7 @@ pub use batch_norm::{BatchNormOutput, batch_norm_frozen, batch_norm_inference, b
 pub use conv::{conv2d, conv2d_padded};
 pub use deformable::deformable_attention;
 pub use depthwise::depthwise_conv2d;
+pub use faults::{faults, watch_faults};
 pub use layer_norm::layer_norm;
 pub use linear::linear;
 pub use max_pool::{max_pool, max_pool_2x2};

@@ -11,6 +11,8 @@ use crate::step::StepResult;
 
 /// The note of boxes that crops and the sanitizer lost.
 const DROPPED_BOXES: &str = "boxes dropped by augmentation";
+/// See [`deim_ops::faults`]: harmless where autotune discarded a candidate, else not.
+const FAULTS: &str = "panics of a GPU's thread";
 
 /// The sums of an epoch that is under way; part of its checkpoint.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -40,6 +42,13 @@ impl EpochSums {
         let dropped = (dropped.1 > 0).then_some(dropped);
         for (note, count) in result.notes.into_iter().chain(dropped) {
             *self.notes.entry(note).or_default() += count;
+        }
+    }
+
+    /// Counts panics of the devices' threads, after which a number may mean nothing.
+    pub fn fault(&mut self, count: u64) {
+        if count > 0 {
+            *self.notes.entry(FAULTS.to_owned()).or_default() += count;
         }
     }
 

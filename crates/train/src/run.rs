@@ -123,6 +123,8 @@ struct Run<'a> {
     resumed: bool,
     /// What a fresh run took from a file.
     pretrained: Option<Fitted>,
+    /// Panics of the devices' threads that are in a record already.
+    faults: u64,
 }
 
 impl<'a> Run<'a> {
@@ -176,6 +178,7 @@ impl<'a> Run<'a> {
             },
             resumed: false,
             pretrained: None,
+            faults: deim_ops::faults(),
         };
         let path = run.path(File::Last);
         if let Some((state, tensors)) = checkpoint::load(&path, job.cell)? {
@@ -324,6 +327,9 @@ impl<'a> Run<'a> {
             }
             metrics = Some(measured);
         }
+        let faults = deim_ops::faults();
+        self.state.sums.fault(faults - self.faults);
+        self.faults = faults;
         let steps = self.loader.steps_per_epoch();
         observe(&Event::Epoch(self.state.sums.record(epoch, steps, metrics, seconds)));
         self.save(File::Last)
