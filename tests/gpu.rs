@@ -131,9 +131,7 @@ fn step(config: &Config, plain: &Device) -> Seen {
     let lesson = Lesson { images, targets: &targets, denoising: noised.as_ref() };
     let mut seen = Seen::default();
     let result = learner.step(lesson, &schedule, 0, &mut seen).unwrap();
-    seen.0.extend(
-        result.terms.into_iter().map(|(name, value)| (format!("{name}"), vec![value as f32])),
-    );
+    seen.0.extend(result.terms.into_iter().map(|(name, value)| (name, vec![value as f32])));
     seen
 }
 

@@ -50,8 +50,8 @@ fn bound_kernel<F: Float, W: Float>(
         let of_query = image * sizes.queries + query;
         let first = (of_query * sizes.heads + head) * sizes.total;
         let mut weight = 0.0f32.runtime();
-        for at in first..first + sizes.total {
-            weight += f32::abs(f32::cast_from(weights[at]));
+        for point in 0..sizes.total {
+            weight += f32::abs(f32::cast_from(weights[first + point]));
         }
         bound += weight * f32::abs(f32::cast_from(gradient[of_query * channels + channel]));
     }
