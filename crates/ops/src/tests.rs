@@ -57,8 +57,16 @@ fn gradient_of<const D: usize>(tensor: &Tensor<D>) -> Reader {
     })
 }
 
+/// Whether the device compiles kernels and computes nothing: that of `tools/cuda-stub`.
+pub(crate) fn only_compiles() -> bool {
+    std::env::var_os("DEIM_ONLY_COMPILES").is_some()
+}
+
 /// Asserts that two runs agree to float32 rounding.
 pub(crate) fn assert_close(what: &str, fused: &[Vec<f32>], composed: &[Vec<f32>]) {
+    if only_compiles() {
+        return;
+    }
     assert_eq!(fused.len(), composed.len());
     for (part, (a, b)) in fused.iter().zip(composed).enumerate() {
         assert_eq!(a.len(), b.len(), "{what}: part {part}");

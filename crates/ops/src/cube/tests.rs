@@ -9,6 +9,7 @@ mod batch_norm;
 mod conv;
 mod deformable;
 mod depthwise;
+mod half;
 mod layer_norm;
 mod optimizer;
 mod ranking;
