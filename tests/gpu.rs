@@ -49,13 +49,17 @@ fn whole_detectors_equal_the_official_ones() {
 }
 
 #[test]
-fn a_cell_trains_stops_and_goes_on() {
+fn cells_train_to_their_record_and_are_not_trained_again() {
     let lab = Lab::new();
-    let trained = lab.deim(&["ablation", "micro", "--device", &device(), "--jobs", "1"]);
-    assert_eq!(trained.code, Some(0), "{trained}");
-    let again = lab.deim(&["plan", "micro", "--device", &device()]);
-    assert_eq!(again.code, Some(0), "{again}");
-    assert!(again.out.contains("2 done") || again.out.contains("nothing to train"), "{again}");
+    let ledger = lab.path().join("results/micro/default/ledger.jsonl");
+    let train = || {
+        let told = lab.deim(&["ablation", "micro", "--device", &device(), "--jobs", "1"]);
+        assert_eq!(told.code, Some(0), "{told}");
+        std::fs::read_to_string(&ledger).unwrap()
+    };
+    let first = train();
+    assert_eq!(first.matches("\"event\":\"finished\"").count(), 2, "{first}");
+    assert_eq!(train(), first);
 }
 
 #[test]

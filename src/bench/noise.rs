@@ -5,9 +5,8 @@ use std::process::ExitCode;
 use deim_lab::Devices;
 use serde::Serialize;
 
-use super::trial::{Drift, Subject, Trial, drift};
+use super::trial::{Drift, Subject, Trial, Which, drift};
 use crate::output::{DONE, FAILED, Outcome};
-use crate::selection::Variant;
 
 /// Train one cell several times with the same seed, and say how far the runs are apart.
 ///
@@ -19,14 +18,8 @@ use crate::selection::Variant;
   deim bench noise gamma --steps 50
   deim bench noise gamma --row 2 --times 3 --device cuda --json >> results/bench/noise.json")]
 pub struct Args {
-    /// Name of an experiment, or path of its file.
-    name: String,
-    /// Row of the experiment, counted from 1.
-    #[arg(long, default_value_t = 1, value_name = "N")]
-    row: usize,
-    /// Seed of the weights and draws.
-    #[arg(long, default_value_t = 0)]
-    seed: u64,
+    #[command(flatten)]
+    which: Which,
     /// How often to train it.
     #[arg(long, default_value_t = 2, value_name = "N", value_parser = clap::value_parser!(u32).range(2..))]
     times: u32,
@@ -36,17 +29,12 @@ pub struct Args {
     /// Steps whose mean loss is compared.
     #[arg(long, default_value_t = 20, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     window: u32,
-    /// Threads to compute with; by default all cores.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
-    threads: Option<u16>,
     /// Fail (exit code 1) unless all runs have the same bits.
     #[arg(long)]
     same: bool,
     /// Print one line of JSON.
     #[arg(long)]
     json: bool,
-    #[command(flatten)]
-    variant: Variant,
 }
 
 /// What was measured.
@@ -59,6 +47,14 @@ struct Noise {
     seed: u64,
     device_class: String,
     device: String,
+    #[serde(flatten)]
+    compared: Compared,
+    version: &'static str,
+}
+
+/// How far the runs are apart.
+#[derive(Serialize)]
+struct Compared {
     steps: usize,
     window: usize,
     /// The first step whose loss is not the same in all runs, counted from 1.
@@ -74,11 +70,10 @@ struct Noise {
     /// Whether all runs ended with the same weights.
     #[serde(skip_serializing_if = "Option::is_none")]
     same_weights: Option<bool>,
-    version: &'static str,
 }
 
 pub fn run(args: &Args) -> Outcome {
-    let mut subject = Subject::open(&args.variant, &args.name, args.row, args.seed, args.threads)?;
+    let mut subject = Subject::open(&args.which)?;
     if args.steps.is_some() {
         // Nothing is measured but losses.
         subject.config.eval.every = u32::MAX;
@@ -90,28 +85,29 @@ pub fn run(args: &Args) -> Outcome {
         eprintln!("run {run} of {}: {:.1} ms a step", args.times, trial.mean_ms);
         trials.push(trial);
     }
-    let devices: &Devices = &args.variant.device;
-    let compared = compare(&trials, args.window as usize);
+    let devices: &Devices = &args.which.variant.device;
     let noise = Noise {
+        what: "noise",
         experiment: subject.experiment,
         scale: subject.scale,
         row: subject.row,
-        seed: args.seed,
+        seed: args.which.seed,
         device_class: devices.class(),
         device: devices.describe(),
-        ..compared
+        compared: compare(&trials, args.window as usize),
+        version: env!("CARGO_PKG_VERSION"),
     };
     if args.json {
         println!("{}", serde_json::to_string(&noise)?);
     } else {
         print(&noise);
     }
-    let same = noise.first_difference.is_none() && noise.same_weights != Some(false);
+    let Compared { first_difference, same_weights, .. } = noise.compared;
+    let same = first_difference.is_none() && same_weights != Some(false);
     Ok(ExitCode::from(if same || !args.same { DONE } else { FAILED }))
 }
 
-/// How far the runs are apart; what cell they are of is left open.
-fn compare(trials: &[Trial], window: usize) -> Noise {
+fn compare(trials: &[Trial], window: usize) -> Compared {
     let (first, others) = trials.split_first().expect("at least two runs");
     let steps = first.losses.len();
     let window = window.min(steps);
@@ -122,14 +118,7 @@ fn compare(trials: &[Trial], window: usize) -> Noise {
     };
     let ap: Vec<f64> = trials.iter().filter_map(|trial| trial.ap).map(|ap| 100.0 * ap).collect();
     let weights: Vec<_> = trials.iter().filter_map(|trial| trial.weights.as_ref()).collect();
-    Noise {
-        what: "noise",
-        experiment: String::new(),
-        scale: String::new(),
-        row: String::new(),
-        seed: 0,
-        device_class: String::new(),
-        device: String::new(),
+    Compared {
         steps,
         window,
         first_difference: (0..steps).find(differs).map(|step| step + 1),
@@ -137,7 +126,6 @@ fn compare(trials: &[Trial], window: usize) -> Noise {
         ap_deviation: (ap.len() > 1).then(|| deviation(&ap)),
         ap,
         same_weights: (!weights.is_empty()).then(|| weights.iter().all(|one| *one == weights[0])),
-        version: env!("CARGO_PKG_VERSION"),
     }
 }
 
@@ -149,26 +137,28 @@ fn deviation(values: &[f64]) -> f64 {
 }
 
 fn print(noise: &Noise) {
-    let Noise { experiment, scale, row, seed, device, steps, window, .. } = noise;
-    let runs = noise.drifts.len() + 1;
+    let Noise { experiment, scale, row, seed, device, compared, .. } = noise;
+    let Compared { steps, window, drifts, .. } = compared;
+    let runs = drifts.len() + 1;
     println!(
         "{experiment}, scale {scale}: {row}, seed {seed}, {runs} runs of {steps} steps on {device}"
     );
-    match noise.first_difference {
+    match compared.first_difference {
         None => println!("  losses   the same bits in every step of every run"),
         Some(step) => {
-            let largest = noise.drifts.iter().map(|drift| drift.largest_difference);
-            let largest = 100.0 * largest.fold(0.0, f64::max);
+            let largest = drifts.iter().map(|drift| drift.largest_difference);
+            // What is no number is the largest of all.
+            let largest = 100.0 * largest.max_by(f64::total_cmp).unwrap_or(0.0);
             println!(
                 "  losses   differ from step {step} on; means of {window} steps by up to {largest:.3} %"
             );
         }
     }
-    if let Some(deviation) = noise.ap_deviation {
-        let all: Vec<String> = noise.ap.iter().map(|ap| format!("{ap:.2}")).collect();
+    if let Some(deviation) = compared.ap_deviation {
+        let all: Vec<String> = compared.ap.iter().map(|ap| format!("{ap:.2}")).collect();
         println!("  AP       {}: standard deviation {deviation:.2}", all.join(", "));
     }
-    match noise.same_weights {
+    match compared.same_weights {
         Some(true) => println!("  weights  the same bits at the end"),
         Some(false) => println!("  weights  not the same at the end"),
         None => {}

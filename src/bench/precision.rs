@@ -6,9 +6,8 @@ use deim_spec::Config;
 use deim_spec::config::Precision;
 use serde::Serialize;
 
-use super::trial::{Drift, Subject, Trial, difference, drift, mean};
+use super::trial::{Drift, Subject, Trial, Which, difference, drift, mean};
 use crate::output::{DONE, FAILED, Outcome};
-use crate::selection::Variant;
 
 /// Train the first steps of a cell in float32 and in bf16, from the same weights and on the same draws,
 /// and compare the losses.
@@ -19,14 +18,8 @@ use crate::selection::Variant;
     after_help = "Example: deim bench precision gamma --row 2 --steps 200 --within 0.01 --json"
 )]
 pub struct Args {
-    /// Name of an experiment, or path of its file.
-    name: String,
-    /// Row of the experiment, counted from 1.
-    #[arg(long, default_value_t = 1, value_name = "N")]
-    row: usize,
-    /// Seed of the weights and draws.
-    #[arg(long, default_value_t = 0)]
-    seed: u64,
+    #[command(flatten)]
+    which: Which,
     /// Steps to train in each precision.
     #[arg(long, default_value_t = 200, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     steps: u32,
@@ -40,14 +33,9 @@ pub struct Args {
     /// Fail (exit code 1) where two means differ by more than this share, for example 0.01.
     #[arg(long, value_name = "SHARE")]
     within: Option<f64>,
-    /// Threads to compute with; by default all cores.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
-    threads: Option<u16>,
     /// Print one line of JSON.
     #[arg(long)]
     json: bool,
-    #[command(flatten)]
-    variant: Variant,
 }
 
 /// What was measured.
@@ -83,7 +71,7 @@ struct Control {
 const NEXT_TO_NOTHING: f64 = 1.0 + 1e-6;
 
 pub fn run(args: &Args) -> Outcome {
-    let mut subject = Subject::open(&args.variant, &args.name, args.row, args.seed, args.threads)?;
+    let mut subject = Subject::open(&args.which)?;
     // Nothing is measured but losses.
     subject.config.eval.every = u32::MAX;
     let steps = args.steps as usize;
@@ -108,8 +96,8 @@ pub fn run(args: &Args) -> Outcome {
         experiment: subject.experiment,
         scale: subject.scale,
         row: subject.row,
-        seed: args.seed,
-        device: args.variant.device.to_string(),
+        seed: args.which.seed,
+        device: args.which.variant.device.to_string(),
         steps,
         window,
         drift: drift(&f32.losses, &bf16.losses, window),

@@ -14,6 +14,24 @@ use serde::Serialize;
 
 use crate::selection::Variant;
 
+/// Which cell, and on what.
+#[derive(clap::Args)]
+pub struct Which {
+    /// Name of an experiment, or path of its file.
+    pub name: String,
+    /// Row of the experiment, counted from 1.
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    pub row: usize,
+    /// Seed of the weights and draws.
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// Threads to compute with; by default all cores.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub threads: Option<u16>,
+    #[command(flatten)]
+    pub variant: Variant,
+}
+
 /// The cell, and all that its runs need.
 pub struct Subject {
     pub experiment: String,
@@ -42,14 +60,8 @@ pub struct Trial {
 }
 
 impl Subject {
-    /// `row` is counted from 1.
-    pub fn open(
-        variant: &Variant,
-        name: &str,
-        row: usize,
-        seed: u64,
-        threads: Option<u16>,
-    ) -> anyhow::Result<Self> {
+    pub fn open(which: &Which) -> anyhow::Result<Self> {
+        let &Which { ref name, row, seed, threads, ref variant } = which;
         let experiment = variant.load(name, Some(1))?;
         let count = experiment.rows.len();
         let Some(chosen) = row.checked_sub(1).and_then(|index| experiment.rows.get(index)) else {

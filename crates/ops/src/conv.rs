@@ -66,7 +66,9 @@ pub(crate) fn composed(
     let input =
         if extra > 0 { input.pad((0, extra, 0, extra), PadMode::Constant(0.0)) } else { input };
     // On GPUs the input's gradient is zero everywhere in Burn if the kernel leaves pixels out.
-    let leaves_out = weight.dims()[2] == 1 && stride > 1 && before == 0;
+    let kernel = weight.dims()[2];
+    let leaves_out = kernel == 1 && stride > 1 && before == 0;
+    assert!(leaves_out || kernel >= stride, "a kernel of {kernel} at a stride of {stride}");
     let (input, stride) = if leaves_out { (every(input, stride), 1) } else { (input, stride) };
     let options = ConvOptions::new([stride; 2], [before; 2], [1, 1], 1);
     burn::tensor::module::conv2d(input, weight, None, options)
